@@ -1,0 +1,2 @@
+//! The ippriv command.
+fn main() {}
