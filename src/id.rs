@@ -16,7 +16,7 @@ pub struct OutOfRange {
 }
 
 impl OutOfRange {
-    fn new(what: &'static str, found: impl ToString, expected: &'static str) -> Self {
+    pub(crate) fn new(what: &'static str, found: impl fmt::Display, expected: &'static str) -> Self {
         Self { what, found: found.to_string(), expected }
     }
 }

@@ -14,9 +14,11 @@
 //!
 //! What this crate does *not* do: open a socket, run a program, or decide when. That is `ipprivd`'s part.
 
+pub mod config;
 pub mod id;
 pub mod ownership;
 pub mod plan;
 pub mod secret;
 pub mod state;
 pub mod suite;
+pub mod telescope;

@@ -1,0 +1,299 @@
+//! The form of a file, as serde sees it.
+
+use std::net::{IpAddr, Ipv6Addr};
+
+use ipnet::IpNet;
+use serde::de::{self, Deserialize, Deserializer, Visitor};
+use serde_saphyr::Spanned;
+
+use super::Places;
+use crate::id::{Mtu, Spi};
+use crate::secret::KeyMaterial;
+use crate::state::{RouteMetrics, UdpEncapsulation};
+use crate::suite::Suite;
+use crate::telescope::{
+    CircuitNumber, Client, ExitPolicy, Hop, HopNumber, Host, Neighbour, NeighbourNumber, Relay, RelayCircuit,
+    SaKeys, Telescope, TunnelKeys,
+};
+
+/// A whole file.
+#[derive(serde::Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Document {
+    #[serde(default)]
+    pub(super) lab: bool,
+    client: Option<Spanned<ClientForm>>,
+    relay: Option<Spanned<RelayForm>>,
+}
+
+#[derive(serde::Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ClientForm {
+    address: IpAddr,
+    #[serde(default = "ethernet")]
+    path_mtu: Mtu,
+    #[serde(default)]
+    kill_switch: bool,
+    #[serde(default)]
+    allow: Vec<IpNet>,
+    #[serde(default)]
+    circuits: Vec<Spanned<TelescopeForm>>,
+}
+
+const fn ethernet() -> Mtu {
+    Mtu::ETHERNET
+}
+
+#[derive(serde::Deserialize)]
+#[serde(deny_unknown_fields)]
+struct TelescopeForm {
+    number: CircuitNumber,
+    hops: Vec<HopForm>,
+    #[serde(default)]
+    traffic: Vec<IpNet>,
+    mtu: Option<Mtu>,
+    advmss: Option<u32>,
+    initcwnd: Option<u32>,
+    congestion_control: Option<CongestionControl>,
+}
+
+/// The name of a congestion control, at most `TCP_CA_NAME_MAX` octets with the final zero.
+struct CongestionControl(String);
+
+impl<'de> Deserialize<'de> for CongestionControl {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let name = String::deserialize(deserializer)?;
+        let plain = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == '-';
+        if (1..16).contains(&name.len()) && name.chars().all(plain) {
+            Ok(Self(name))
+        } else {
+            Err(de::Error::custom(format!(
+                "congestion_control {name:?}: expected a name the kernel knows, such as cubic or bbr"
+            )))
+        }
+    }
+}
+
+#[derive(serde::Deserialize)]
+#[serde(deny_unknown_fields)]
+struct HopForm {
+    relay: IpAddr,
+    address: IpAddr,
+    address6: Option<Ipv6Addr>,
+    suite: Suite,
+    out: SaForm,
+    r#in: Vec<SaForm>,
+    udp: Option<UdpForm>,
+}
+
+#[derive(serde::Deserialize)]
+#[serde(deny_unknown_fields)]
+struct SaForm {
+    spi: Spi,
+    key: KeyForm,
+}
+
+#[derive(serde::Deserialize)]
+#[serde(deny_unknown_fields)]
+struct UdpForm {
+    source_port: u16,
+    destination_port: u16,
+}
+
+#[derive(serde::Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RelayForm {
+    address: IpAddr,
+    pool: IpNet,
+    pool6: Option<IpNet>,
+    exit: Option<ExitForm>,
+    #[serde(default)]
+    neighbours: Vec<Spanned<NeighbourForm>>,
+    #[serde(default)]
+    circuits: Vec<Spanned<RelayCircuitForm>>,
+}
+
+#[derive(serde::Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ExitForm {
+    reject: Option<Vec<IpNet>>,
+    tcp_ports: Option<Vec<PortRange>>,
+    udp_ports: Option<Vec<PortRange>>,
+}
+
+#[derive(serde::Deserialize)]
+#[serde(deny_unknown_fields)]
+struct NeighbourForm {
+    number: NeighbourNumber,
+    address: IpAddr,
+    pool: IpNet,
+    suite: Suite,
+    out: SaForm,
+    r#in: Vec<SaForm>,
+    tfc_padding: Option<u32>,
+}
+
+#[derive(serde::Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RelayCircuitForm {
+    number: HopNumber,
+    peer: IpAddr,
+    address: IpAddr,
+    address6: Option<Ipv6Addr>,
+    suite: Suite,
+    out: SaForm,
+    r#in: Vec<SaForm>,
+    udp: Option<UdpForm>,
+}
+
+/// Key material in hexadecimal; never copied into a string of ours, never repeated in an error.
+struct KeyForm(KeyMaterial);
+
+impl<'de> Deserialize<'de> for KeyForm {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Hex;
+        impl Visitor<'_> for Hex {
+            type Value = KeyForm;
+
+            fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.write_str("key material in hexadecimal, quoted")
+            }
+
+            fn visit_str<E: de::Error>(self, text: &str) -> Result<KeyForm, E> {
+                KeyMaterial::from_hex(text).map(KeyForm).map_err(E::custom)
+            }
+        }
+        deserializer.deserialize_str(Hex)
+    }
+}
+
+/// A port, or `FIRST-LAST`.
+struct PortRange(u16, u16);
+
+impl<'de> Deserialize<'de> for PortRange {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        let (first, last) = text.split_once('-').unwrap_or((&text, &text));
+        match (first.parse(), last.parse()) {
+            (Ok(first), Ok(last)) if first <= last => Ok(Self(first, last)),
+            _ => Err(de::Error::custom(format!("port {text:?}: expected a port or FIRST-LAST, 0 to 65535"))),
+        }
+    }
+}
+
+impl Document {
+    /// The roles, and where the file speaks of what.
+    pub(super) fn into_host(self) -> (Host, Places) {
+        let mut places = Places::default();
+        let client = self.client.map(|form| {
+            places.client = Some(form.referenced);
+            form.value.into_client(&mut places)
+        });
+        let relay = self.relay.map(|form| {
+            places.relay = Some(form.referenced);
+            form.value.into_relay(&mut places)
+        });
+        (Host { client, relay }, places)
+    }
+}
+
+impl ClientForm {
+    fn into_client(self, places: &mut Places) -> Client {
+        let circuits = self.circuits.into_iter().map(|form| {
+            places.client_circuits.push(form.referenced);
+            form.value.into_telescope()
+        });
+        Client {
+            address: self.address,
+            path_mtu: self.path_mtu,
+            kill_switch: self.kill_switch,
+            allow: self.allow,
+            circuits: circuits.collect(),
+        }
+    }
+}
+
+impl TelescopeForm {
+    fn into_telescope(self) -> Telescope {
+        let hops = self.hops.into_iter().map(|hop| Hop {
+            relay: hop.relay,
+            address: hop.address,
+            address6: hop.address6,
+            keys: tunnel_keys(hop.suite, hop.out, hop.r#in),
+            encapsulation: hop.udp.map(UdpForm::into_ports),
+        });
+        Telescope {
+            number: self.number,
+            hops: hops.collect(),
+            traffic: self.traffic,
+            mtu: self.mtu,
+            options: RouteMetrics {
+                advmss: self.advmss,
+                initcwnd: self.initcwnd,
+                congestion_control: self.congestion_control.map(|CongestionControl(name)| name),
+            },
+        }
+    }
+}
+
+impl RelayForm {
+    fn into_relay(self, places: &mut Places) -> Relay {
+        let neighbours = self.neighbours.into_iter().map(|form| {
+            places.neighbours.push(form.referenced);
+            let peer = form.value;
+            Neighbour {
+                number: peer.number,
+                address: peer.address,
+                pool: peer.pool,
+                keys: tunnel_keys(peer.suite, peer.out, peer.r#in),
+                tfc_padding: peer.tfc_padding,
+            }
+        });
+        let neighbours = neighbours.collect();
+        let circuits = self.circuits.into_iter().map(|form| {
+            places.relay_circuits.push(form.referenced);
+            let circuit = form.value;
+            RelayCircuit {
+                number: circuit.number,
+                peer: circuit.peer,
+                address: circuit.address,
+                address6: circuit.address6,
+                keys: tunnel_keys(circuit.suite, circuit.out, circuit.r#in),
+                encapsulation: circuit.udp.map(UdpForm::into_ports),
+            }
+        });
+        Relay {
+            address: self.address,
+            pool: self.pool,
+            pool6: self.pool6,
+            exit: self.exit.map(ExitForm::into_policy),
+            neighbours,
+            circuits: circuits.collect(),
+        }
+    }
+}
+
+impl ExitForm {
+    fn into_policy(self) -> ExitPolicy {
+        let ranges = |ports: Option<Vec<PortRange>>| {
+            ports.map(|ports| ports.into_iter().map(|PortRange(first, last)| (first, last)).collect())
+        };
+        let default = ExitPolicy::default();
+        ExitPolicy {
+            reject: self.reject.unwrap_or(default.reject),
+            tcp_ports: ranges(self.tcp_ports),
+            udp_ports: ranges(self.udp_ports),
+        }
+    }
+}
+
+impl UdpForm {
+    const fn into_ports(self) -> UdpEncapsulation {
+        UdpEncapsulation { source_port: self.source_port, destination_port: self.destination_port }
+    }
+}
+
+fn tunnel_keys(suite: Suite, out: SaForm, inbound: Vec<SaForm>) -> TunnelKeys {
+    let keys = |sa: SaForm| SaKeys { spi: sa.spi, key: sa.key.0 };
+    TunnelKeys { suite, out: keys(out), r#in: inbound.into_iter().map(keys).collect() }
+}

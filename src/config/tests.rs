@@ -1,0 +1,62 @@
+use super::*;
+
+fn key(octets: usize) -> String {
+    "ab".repeat(octets)
+}
+
+fn client(extra: &str, hop_key: &str) -> String {
+    format!(
+        "lab: true
+client:
+  address: 198.18.1.2
+  kill_switch: true
+  circuits:
+    - number: 1
+      traffic: [0.0.0.0/0]
+{extra}
+      hops:
+        - relay: 198.18.2.2
+          address: 10.64.0.2
+          suite: aes-gcm-128
+          out: {{spi: 0x1001, key: \"{hop_key}\"}}
+          in: [{{spi: 0x1002, key: \"{hop_key}\"}}]
+"
+    )
+}
+
+#[test]
+fn a_client_file_is_read() {
+    let config = parse(&client("      mtu: 1400", &key(20))).unwrap();
+    let host = config.host.client.unwrap();
+    assert_eq!(host.circuits[0].hops[0].keys.out.spi.get(), 0x1001);
+    assert_eq!(host.circuits[0].mtu.unwrap().get(), 1400);
+    assert_eq!(config.desired.state.sas.len(), 2);
+}
+
+#[test]
+fn errors_say_where_and_what() {
+    for (text, expected) in [
+        (client("      mtuu: 3", &key(20)), "8:7: unknown field `mtuu`"),
+        (client("      mtu: 20", &key(20)), "8:12: mtu 20: expected 68 to 65535 octets"),
+        (client("", &key(19)), "6:7: circuit 1 hop 1: key of 19 octets: expected 20 for aes-gcm-128"),
+        (client("", "xyz"), "13:35: key: expected pairs of hexadecimal digits"),
+        (client("      mtu: 1500", &key(20)), "6:7: mtu 1500: expected at most 1446"),
+        (client("      congestion_control: 'a b'", &key(20)), "8:27: congestion_control \"a b\""),
+    ] {
+        let error = parse(&text).unwrap_err().to_string();
+        assert!(error.starts_with(expected), "expected {expected}\n   found {error}");
+    }
+}
+
+#[test]
+fn a_file_that_does_not_say_it_is_a_lab_is_refused() {
+    let text = client("", &key(20)).replace("lab: true", "lab: false");
+    assert!(parse(&text).unwrap_err().message.contains("expected `lab: true`"));
+}
+
+#[test]
+fn no_error_repeats_a_key() {
+    let secret = "c0ffee".repeat(6) + "zz";
+    let error = parse(&client("", &secret)).unwrap_err();
+    assert!(!format!("{error} {error:?}").contains("c0ffee"));
+}

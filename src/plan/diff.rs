@@ -1,0 +1,189 @@
+//! What has to change, and in which order.
+//!
+//! New before old, so that nothing that stays is ever without its object: guards first (nftables), then
+//! interfaces, settings, SAs to receive through, SAs to send through, policies, addresses, routes, rules;
+//! then what is no longer wanted, the other way round.
+
+use std::collections::BTreeMap;
+
+use super::op::{Object, Op};
+use crate::state::{Current, Direction, RouteKind, State};
+
+/// A desired object whose place somebody else's object has.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{object}: expected the place to be free or ours, found somebody else's; nothing was changed")]
+pub struct Conflict {
+    /// The object that cannot be made.
+    pub object: String,
+}
+
+/// Ordered operations that turn one state into another.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Plan {
+    /// The operations, each with an inverse.
+    pub ops: Vec<Op>,
+}
+
+impl Plan {
+    /// Whether there is nothing to do.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.ops.is_empty()
+    }
+}
+
+/// The operations that turn `current` into `desired`.
+///
+/// # Errors
+/// Every [`Conflict`] there is; then nothing may be applied.
+pub fn diff(desired: &State, current: &Current) -> Result<Plan, Vec<Conflict>> {
+    let conflicts = conflicts(desired, current);
+    if !conflicts.is_empty() {
+        return Err(conflicts);
+    }
+    let mut plan = Builder::default();
+    let remade = plan.links_to_remake(desired, &current.owned);
+    let owned = remade.as_ref().unwrap_or(&current.owned);
+    plan.nft(desired, owned);
+    plan.each(&desired.links, &owned.links, Object::Link);
+    plan.sysctls(desired, owned);
+    plan.sas(desired, owned);
+    plan.each(&desired.policies, &owned.policies, Object::Policy);
+    plan.each(&desired.addresses, &owned.addresses, Object::Address);
+    plan.each(&desired.routes, &owned.routes, Object::Route);
+    for rule in desired.rules.difference(&owned.rules) {
+        plan.make.push(Op::Create(Object::Rule(rule.clone())));
+    }
+    for rule in owned.rules.difference(&desired.rules) {
+        plan.remove.push(Op::Delete(Object::Rule(rule.clone())));
+    }
+    Ok(plan.finish())
+}
+
+fn conflicts(desired: &State, current: &Current) -> Vec<Conflict> {
+    let links = desired.links.values().filter(|link| {
+        current.foreign_links.contains(&link.name) || current.foreign_if_ids.contains(&link.if_id)
+    });
+    let sas = desired.sas.values().filter(|sa| current.foreign_sas.contains(&sa.id));
+    let policies = desired.policies.values().filter(|policy| current.foreign_policies.contains(&policy.id));
+    let routes = desired.routes.values().filter(|route| current.foreign_routes.contains(&route.id));
+    links
+        .map(|link| Object::Link(link.clone()).to_string())
+        .chain(sas.map(|sa| format!("sa {}", sa.id)))
+        .chain(policies.map(|policy| format!("policy {}", policy.id)))
+        .chain(routes.map(|route| format!("route {}", route.id)))
+        .map(|object| Conflict { object })
+        .collect()
+}
+
+#[derive(Default)]
+struct Builder {
+    prelude: Vec<Op>,
+    make: Vec<Op>,
+    remove: Vec<Op>,
+}
+
+impl Builder {
+    /// An interface cannot change its identifier: it goes first, with all that hangs on it. Gives what is
+    /// left then, or `None` when no interface has to go.
+    fn links_to_remake(&mut self, desired: &State, owned: &State) -> Option<State> {
+        let changed = |link: &&crate::state::Link| {
+            desired.links.get(&link.name).is_some_and(|wanted| wanted.if_id != link.if_id)
+        };
+        let links: Vec<_> = owned.links.values().filter(changed).cloned().collect();
+        if links.is_empty() {
+            return None;
+        }
+        let mut left = owned.clone();
+        for link in links {
+            let over = |kind: &RouteKind| matches!(kind, RouteKind::Link(name) if *name == link.name);
+            let routes = owned.routes.values().filter(|route| over(&route.kind));
+            self.prelude.extend(routes.map(|route| Op::Delete(Object::Route(route.clone()))));
+            let addresses = owned.addresses.values().filter(|address| address.id.link == link.name);
+            self.prelude.extend(addresses.map(|address| Op::Delete(Object::Address(address.clone()))));
+            left.routes.retain(|_, route| !over(&route.kind));
+            left.addresses.retain(|id, _| id.link != link.name);
+            left.sysctls.retain(|_, sysctl| sysctl.link != link.name);
+            left.links.remove(&link.name);
+            self.prelude.push(Op::Delete(Object::Link(link)));
+        }
+        Some(left)
+    }
+
+    fn nft(&mut self, desired: &State, owned: &State) {
+        match (&owned.nft, &desired.nft) {
+            (None, Some(new)) => self.make.push(Op::Create(Object::Nft(new.clone()))),
+            (Some(old), Some(new)) if old != new => {
+                self.make.push(Op::Replace { old: Object::Nft(old.clone()), new: Object::Nft(new.clone()) });
+            }
+            (Some(old), None) => self.remove.push(Op::Delete(Object::Nft(old.clone()))),
+            _ => {}
+        }
+    }
+
+    fn each<K: Ord, V: Clone + PartialEq>(
+        &mut self,
+        desired: &BTreeMap<K, V>,
+        owned: &BTreeMap<K, V>,
+        object: fn(V) -> Object,
+    ) {
+        for (key, new) in desired {
+            match owned.get(key) {
+                None => self.make.push(Op::Create(object(new.clone()))),
+                Some(old) if old != new => {
+                    self.make.push(Op::Replace { old: object(old.clone()), new: object(new.clone()) });
+                }
+                Some(_) => {}
+            }
+        }
+        let obsolete = owned.iter().filter(|(key, _)| !desired.contains_key(key));
+        self.remove.extend(obsolete.map(|(_, old)| Op::Delete(object(old.clone()))));
+    }
+
+    /// Settings are never removed: they go with their interface.
+    fn sysctls(&mut self, desired: &State, owned: &State) {
+        for (path, new) in &desired.sysctls {
+            match owned.sysctls.get(path) {
+                None => self.make.push(Op::Create(Object::Sysctl(new.clone()))),
+                Some(old) if old != new => self
+                    .make
+                    .push(Op::Replace { old: Object::Sysctl(old.clone()), new: Object::Sysctl(new.clone()) }),
+                Some(_) => {}
+            }
+        }
+    }
+
+    /// An SA to receive through comes before one to send through, for the newest of the latter is used at
+    /// once; they go the other way round. The kernel changes no key in place, so that an altered SA goes
+    /// right before its successor comes.
+    fn sas(&mut self, desired: &State, owned: &State) {
+        for direction in [Direction::In, Direction::Out] {
+            for (id, new) in &desired.sas {
+                if new.direction.direction() != direction {
+                    continue;
+                }
+                match owned.sas.get(id) {
+                    Some(old) if old == new => continue,
+                    Some(old) => self.make.push(Op::Delete(Object::Sa(old.clone()))),
+                    None => {}
+                }
+                self.make.push(Op::Create(Object::Sa(new.clone())));
+            }
+        }
+        for direction in [Direction::In, Direction::Out] {
+            let obsolete = owned
+                .sas
+                .iter()
+                .filter(|(id, old)| old.direction.direction() == direction && !desired.sas.contains_key(id));
+            self.remove.extend(obsolete.map(|(_, old)| Op::Delete(Object::Sa(old.clone()))));
+        }
+    }
+
+    /// `remove` was filled in the order of making, and is carried out backwards.
+    fn finish(mut self) -> Plan {
+        let mut ops = self.prelude;
+        ops.append(&mut self.make);
+        ops.extend(self.remove.into_iter().rev());
+        Plan { ops }
+    }
+}

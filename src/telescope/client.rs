@@ -1,0 +1,223 @@
+//! The client role: one xfrm interface per circuit, with all layers in one policy.
+
+use std::net::IpAddr;
+
+use ipnet::IpNet;
+
+use super::firewall::Firewall;
+use super::mtu::{self, Layer};
+use super::{Client, Desired, Hop, MAX_HOPS, Refused, Telescope, insert_once, same_family};
+use crate::id::{LinkName, TableId};
+use crate::state::{
+    Action, Address, AddressId, Direction, Link, Policy, PolicyDirection, PolicyId, Route, RouteId,
+    RouteKind, RouteMetrics, Rule, RuleAction, Sa, SaDirection, SaId, Scope, Selector, State, Template,
+};
+
+/// Packets to an entry, and to destinations the user allows, are routed as without us.
+const BYPASS_RULE: u32 = crate::ownership::FIRST_RULE;
+/// What is sent from a circuit's address goes through the circuit.
+const SOURCE_RULE: u32 = BYPASS_RULE + 5;
+/// What goes to a circuit's destinations goes through it.
+const TRAFFIC_RULE: u32 = BYPASS_RULE + 6;
+/// Metric of the route through the circuit.
+const CIRCUIT_METRIC: u32 = 1;
+/// Metric of the route that takes over when the interface is gone: to nowhere.
+pub(super) const UNREACHABLE_METRIC: u32 = 0xffff_fff0;
+/// Every policy of ours leaves room before and after it.
+pub(super) const POLICY_PRIORITY: u32 = 1000;
+/// Sequence numbers remembered on inbound SAs (RFC 4303 §3.4.3): enough for reordering at 1 Gbit/s.
+pub(super) const REPLAY_WINDOW: u32 = 4096;
+
+impl Client {
+    pub(super) fn compile(&self, desired: &mut Desired, firewall: &mut Firewall) -> Result<(), Refused> {
+        let state = &mut desired.state;
+        for prefix in &self.allow {
+            state.rules.insert(rule_to(BYPASS_RULE, *prefix, RuleAction::Lookup(TableId::MAIN)));
+        }
+        for circuit in &self.circuits {
+            self.circuit(circuit, state)?;
+        }
+        firewall.client(self);
+        Ok(())
+    }
+
+    fn circuit(&self, circuit: &Telescope, state: &mut State) -> Result<(), Refused> {
+        let number = circuit.number;
+        let (Some(entry), Some(exit)) = (circuit.hops.first(), circuit.hops.last()) else {
+            return Err(Refused::HopCount { circuit: number, found: 0 });
+        };
+        if circuit.hops.len() > MAX_HOPS {
+            return Err(Refused::HopCount { circuit: number, found: circuit.hops.len() });
+        }
+        let layers: Vec<Layer> = circuit
+            .hops
+            .iter()
+            .rev()
+            .map(|hop| Layer::to(hop.relay, hop.keys.suite, hop.encapsulation.is_some()))
+            .collect();
+        let mtu = mtu::of_circuit(circuit.mtu, self.path_mtu, &layers, exit.address6.is_some())?;
+        let link = number.link();
+        insert_once(
+            &mut state.links,
+            link.clone(),
+            Link { name: link.clone(), if_id: number.if_id(), mtu, up: true },
+        )?;
+        self.layers(circuit, state)?;
+        for (position, hop) in circuit.hops.iter().enumerate() {
+            let last = position + 1 == circuit.hops.len();
+            let scope = if last || hop.address.is_ipv6() { Scope::Global } else { Scope::Host };
+            address(state, &link, hop.address, scope)?;
+        }
+        if let Some(address6) = exit.address6 {
+            address(state, &link, IpAddr::V6(address6), Scope::Global)?;
+        }
+        state.rules.insert(rule_to(BYPASS_RULE, entry.relay.into(), RuleAction::Lookup(TableId::MAIN)));
+        routing(circuit, exit, &link, state)
+    }
+
+    /// SAs of every layer, and the policies: all layers at once on the way out, each its own on the way in,
+    /// so that what a relay injects below its layer is refused.
+    fn layers(&self, circuit: &Telescope, state: &mut State) -> Result<(), Refused> {
+        let if_id = circuit.number.if_id();
+        let mut local = self.address;
+        let mut templates = Vec::with_capacity(circuit.hops.len());
+        for (layer, hop) in (0..).zip(&circuit.hops) {
+            let whose = || format!("circuit {} hop {}", circuit.number, layer + 1);
+            same_family(whose, local, hop.relay)?;
+            hop.keys.check(whose)?;
+            let reqid = circuit.number.reqid(layer);
+            let tunnel =
+                Tunnel { local, remote: hop.relay, reqid, in_reqid: reqid, if_id, in_selector: None };
+            tunnel.sas(&hop.keys, hop.encapsulation, None, None, state)?;
+            templates.push(Template { source: Some(local), destination: hop.relay, reqid });
+            let inward = Template { source: Some(hop.relay), destination: local, reqid };
+            let exit = usize::try_from(layer).is_ok_and(|layer| layer + 1 == circuit.hops.len());
+            let address6 = hop.address6.filter(|_| exit).map(IpAddr::V6);
+            for address in std::iter::once(hop.address).chain(address6) {
+                let selector = Selector::new(Selector::any(address), address.into());
+                policy(state, if_id, PolicyDirection::In, selector, vec![inward])?;
+            }
+            local = hop.address;
+        }
+        templates.reverse();
+        let exit = circuit.hops.last();
+        let addresses = exit.into_iter().flat_map(|hop| [Some(hop.address), hop.address6.map(IpAddr::V6)]);
+        for address in addresses.flatten() {
+            let selector = Selector::new(address.into(), Selector::any(address));
+            policy(state, if_id, PolicyDirection::Out, selector, templates.clone())?;
+        }
+        Ok(())
+    }
+}
+
+/// Both directions of a tunnel as one end sees them.
+pub(super) struct Tunnel {
+    pub(super) local: IpAddr,
+    pub(super) remote: IpAddr,
+    pub(super) reqid: crate::id::Reqid,
+    pub(super) in_reqid: crate::id::Reqid,
+    pub(super) if_id: crate::id::IfId,
+    pub(super) in_selector: Option<Selector>,
+}
+
+impl Tunnel {
+    /// Adds the SAs. `out_selector` limits what may go out; `tfc_padding` pads it.
+    pub(super) fn sas(
+        &self,
+        keys: &super::TunnelKeys,
+        encapsulation: Option<crate::state::UdpEncapsulation>,
+        out_selector: Option<Selector>,
+        tfc_padding: Option<u32>,
+        state: &mut State,
+    ) -> Result<(), Refused> {
+        let nat_keepalive = encapsulation.map(|_| NAT_KEEPALIVE);
+        let outward = SaDirection::Out { tfc_padding, nat_keepalive };
+        let inward = SaDirection::In { replay_window: REPLAY_WINDOW };
+        let all = std::iter::once((outward, &keys.out)).chain(keys.r#in.iter().map(|sa| (inward, sa)));
+        for (direction, sa) in all {
+            let (source, destination, reqid, selector) = match direction.direction() {
+                Direction::Out => (self.local, self.remote, self.reqid, out_selector),
+                Direction::In => (self.remote, self.local, self.in_reqid, self.in_selector),
+            };
+            let id = SaId { destination, spi: sa.spi };
+            let encapsulation = encapsulation.map(|ports| match direction.direction() {
+                Direction::Out => ports,
+                Direction::In => crate::state::UdpEncapsulation {
+                    source_port: ports.destination_port,
+                    destination_port: ports.source_port,
+                },
+            });
+            let sa = Sa {
+                source,
+                id,
+                reqid,
+                if_id: self.if_id,
+                direction,
+                suite: keys.suite,
+                key: sa.key.clone(),
+                selector,
+                encapsulation,
+            };
+            insert_once(&mut state.sas, id, sa)?;
+        }
+        Ok(())
+    }
+}
+
+/// Seconds between NAT keepalives: RFC 3948 §4 asks for 20 by default.
+const NAT_KEEPALIVE: u32 = 20;
+
+pub(super) fn policy(
+    state: &mut State,
+    if_id: crate::id::IfId,
+    direction: PolicyDirection,
+    selector: Selector,
+    templates: Vec<Template>,
+) -> Result<(), Refused> {
+    let id = PolicyId { if_id, direction, selector };
+    let policy = Policy { id, priority: POLICY_PRIORITY, action: Action::Allow, templates };
+    insert_once(&mut state.policies, id, policy)
+}
+
+fn address(state: &mut State, link: &LinkName, address: IpAddr, scope: Scope) -> Result<(), Refused> {
+    let id = AddressId { link: link.clone(), prefix: address.into() };
+    insert_once(&mut state.addresses, id.clone(), Address { id, scope })
+}
+
+pub(super) fn rule_to(priority: u32, destination: IpNet, action: RuleAction) -> Rule {
+    let source = Selector::any(destination.addr());
+    Rule { priority, source, destination, input_link: None, protocol: None, action }
+}
+
+/// The circuit's own table, with nowhere to go when the interface is gone, and the rules that lead there.
+/// A destination of a family that the circuit does not carry is unreachable rather than reached directly.
+fn routing(circuit: &Telescope, exit: &Hop, link: &LinkName, state: &mut State) -> Result<(), Refused> {
+    let table = circuit.number.table();
+    let addresses = [Some(exit.address), exit.address6.map(IpAddr::V6)];
+    for address in addresses.into_iter().flatten() {
+        let everywhere = Selector::any(address);
+        for (metric, kind, preferred_source, metrics) in [
+            (CIRCUIT_METRIC, RouteKind::Link(link.clone()), Some(address), circuit.options.clone()),
+            (UNREACHABLE_METRIC, RouteKind::Unreachable, None, RouteMetrics::default()),
+        ] {
+            let id = RouteId { table, destination: everywhere, metric };
+            insert_once(&mut state.routes, id, Route { id, kind, preferred_source, metrics })?;
+        }
+        state.rules.insert(Rule {
+            priority: SOURCE_RULE,
+            source: address.into(),
+            destination: everywhere,
+            input_link: None,
+            protocol: None,
+            action: RuleAction::Lookup(table),
+        });
+    }
+    for prefix in &circuit.traffic {
+        let carried = addresses.iter().flatten().any(|address| address.is_ipv4() == prefix.addr().is_ipv4());
+        let action = if carried { RuleAction::Lookup(table) } else { RuleAction::Unreachable };
+        if !state.rules.insert(rule_to(TRAFFIC_RULE, prefix.trunc(), action)) {
+            return Err(Refused::Twice { what: format!("traffic to {prefix}") });
+        }
+    }
+    Ok(())
+}
