@@ -18,6 +18,7 @@ pub mod config;
 pub mod id;
 pub mod ownership;
 pub mod plan;
+pub mod report;
 pub mod secret;
 pub mod state;
 pub mod suite;
