@@ -1,1 +1,3 @@
 //! Namespace labs for ippriv.
+
+pub mod topology;
