@@ -1,3 +1,4 @@
 //! Namespace labs for ippriv.
 
+pub mod net;
 pub mod topology;
