@@ -1,1 +1,5 @@
 //! Namespace labs for ippriv.
+
+pub mod capture;
+pub mod net;
+pub mod topology;
