@@ -234,6 +234,17 @@ mod tests {
     }
 
     #[test]
+    fn scratch_left_by_a_killed_builder_is_cleared_and_ones_own_is_removed() {
+        let cache = std::env::temp_dir().join(format!("ippriv-scratch-test.{}", std::process::id()));
+        fs::create_dir_all(cache.join("scratch/left")).unwrap();
+        let scratch = Scratch::create(&cache).unwrap();
+        assert!(scratch.0.is_dir() && !scratch.0.join("left").exists());
+        drop(scratch);
+        assert!(!cache.join("scratch").exists());
+        fs::remove_dir(cache).unwrap();
+    }
+
+    #[test]
     fn a_failed_step_says_what_and_why() {
         let error = run(Command::new("sh").args(["-c", "echo first; echo why >&2; exit 3"])).unwrap_err();
         let text = error.to_string();

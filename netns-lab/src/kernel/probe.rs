@@ -43,13 +43,9 @@ pub fn running_kernel() -> Vec<Capability> {
     TRIALS.iter().map(|(name, command)| try_one(name, command)).collect()
 }
 
-/// The names of what the running kernel lacks.
-pub fn missing() -> Vec<&'static str> {
-    running_kernel()
-        .into_iter()
-        .filter(|capability| !capability.present)
-        .map(|capability| capability.name)
-        .collect()
+/// Whether the running kernel has everything. Stops at the first thing it lacks.
+pub fn is_complete() -> bool {
+    TRIALS.iter().all(|(name, command)| try_one(name, command).present)
 }
 
 fn try_one(name: &'static str, command: &str) -> Capability {

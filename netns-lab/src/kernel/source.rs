@@ -219,6 +219,34 @@ mod tests {
         assert_eq!(mirror("http://archive.example/ubuntu/\n"), "http://deb.debian.org/debian/");
     }
 
+    /// A directory with packed sources: one with arch/um in it, one without, and a package with the first.
+    fn packed_sources() -> PathBuf {
+        let dir = std::env::temp_dir().join(format!("ippriv-source-test.{}", std::process::id()));
+        let script = "set -e; mkdir -p linux-1/arch/um other-1 tree/DEBIAN tree/usr/src
+            touch linux-1/arch/um/Makefile
+            tar -cJf linux-1.tar.xz linux-1; tar -cJf other-1.tar.xz other-1; cp linux-1.tar.xz tree/usr/src/
+            printf 'Package: p\\nVersion: 1\\nArchitecture: all\\nMaintainer: m\\nDescription: d\\n' >tree/DEBIAN/control
+            dpkg-deb --build tree p.deb";
+        fs::create_dir_all(&dir).unwrap();
+        run(Command::new("sh").args(["-c", script]).current_dir(&dir)).unwrap();
+        dir
+    }
+
+    #[test]
+    fn a_tarball_and_a_package_are_sources_and_other_files_are_not() {
+        let dir = packed_sources();
+        let unpack_as = |file: &str, scratch: &str| {
+            fs::create_dir_all(dir.join(scratch)).unwrap();
+            unpack(Some(&dir.join(file)), &dir.join(scratch))
+        };
+        assert_eq!(unpack_as("linux-1.tar.xz", "a").unwrap(), dir.join("a/source/linux-1"));
+        assert_eq!(unpack_as("p.deb", "b").unwrap(), dir.join("b/source/linux-1"));
+        assert!(matches!(unpack_as("other-1.tar.xz", "c"), Err(KernelError::BadSource { .. })));
+        assert!(matches!(unpack_as("linux-1/arch/um/Makefile", "d"), Err(KernelError::BadSource { .. })));
+        assert!(matches!(unpack_as("absent", "e"), Err(KernelError::Host { .. })));
+        fs::remove_dir_all(dir).unwrap();
+    }
+
     #[test]
     fn without_a_source_the_error_says_what_to_pass() {
         let text = no_source("there is no apt").to_string();

@@ -55,7 +55,7 @@ pub struct Job {
     pub argv: Vec<OsString>,
     /// Added to the guest's environment, which else has PATH, HOME and LANG only.
     pub env: BTreeMap<OsString, OsString>,
-    /// The working directory. The guest sees the host's files.
+    /// The working directory, an absolute path. The guest sees the host's files.
     pub cwd: PathBuf,
     /// Standard input; empty for none.
     pub stdin: Vec<u8>,
@@ -121,9 +121,6 @@ pub enum RunError {
     /// There is no lab kernel.
     #[error("no lab kernel")]
     Kernel(#[from] kernel::KernelError),
-    /// The running kernel cannot be the lab.
-    #[error("the running kernel cannot run the lab natively: no {}", .0.join(", "))]
-    NotNative(Vec<&'static str>),
     /// Virtual time was asked of the running kernel.
     #[error("virtual time needs the lab kernel; the native runner has real time only")]
     NativeVirtual,
@@ -190,7 +187,7 @@ pub fn choose(choice: Choice, clock: Clock) -> Result<Box<dyn Runner>, RunError>
     match (choice, clock) {
         (Choice::Native, Clock::Virtual { .. }) => Err(RunError::NativeVirtual),
         (Choice::Native, Clock::Real) => Ok(Box::new(Native)),
-        (Choice::Auto, Clock::Real) if kernel::probe::missing().is_empty() => Ok(Box::new(Native)),
+        (Choice::Auto, Clock::Real) if kernel::probe::is_complete() => Ok(Box::new(Native)),
         (Choice::Auto | Choice::Uml, _) => Ok(Box::new(Uml::new(kernel::ensure()?))),
     }
 }

@@ -124,7 +124,8 @@ impl Session {
         }
         let Some(code) = self.dir.text("exit").and_then(|text| text.trim().parse().ok()) else {
             let how = self.dir.text("ended").unwrap_or_default();
-            return Err(RunError::Guest(format!("it ended with {how}\n{}", self.last_lines())));
+            let log = self.machine_log();
+            return Err(RunError::Guest(format!("it ended with {how}\n{}", last_of(&log).join("\n"))));
         };
         Ok(Finished {
             code,
@@ -142,13 +143,15 @@ impl Session {
         fs::remove_file(self.dir.file("mark"))
     }
 
-    /// The end of what the guest wrote, the machine's own words last.
+    /// The end of what the program wrote or, when it wrote nothing, of what the machine did.
     fn last_lines(&self) -> String {
         let output: String = ["stdout", "stderr"].iter().filter_map(|name| self.dir.text(name)).collect();
-        let log = self.dir.text("log").unwrap_or_default();
-        let mut lines = last_of(&output);
-        lines.extend(last_of(&log));
-        lines.join("\n")
+        let text = if output.is_empty() { self.machine_log() } else { output };
+        last_of(&text).join("\n")
+    }
+
+    fn machine_log(&self) -> String {
+        self.dir.text("log").unwrap_or_default()
     }
 }
 

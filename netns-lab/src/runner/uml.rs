@@ -52,13 +52,16 @@ impl Runner for Uml {
 fn command_line(kernel: &Kernel, program: &Path, job: &Job) -> Vec<OsString> {
     let mut init = OsString::from("init=");
     init.push(program);
-    let console = match job.streams {
-        Streams::Terminal => "con0=fd:0,fd:1",
-        Streams::Inherit | Streams::Capture => "con0=null,fd:1",
+    // A terminal shows only what ends the kernel; else its words go to a log that is shown when it fails.
+    let (console, level) = match job.streams {
+        Streams::Terminal => ("con0=fd:0,fd:1", "loglevel=1"),
+        Streams::Inherit | Streams::Capture => ("con0=null,fd:1", "loglevel=4"),
     };
     let mut words = vec![kernel.path().into(), format!("mem={}M", job.memory_mib).into()];
-    words.extend(["seccomp=on", "quiet", "rootfstype=hostfs", "rootflags=/", "ro"].map(OsString::from));
-    words.extend([init, session::guest_word(MACHINE), "con=null".into(), console.into()]);
+    words.extend(["seccomp=auto", "quiet", "rootfstype=hostfs", "rootflags=/", "ro"].map(OsString::from));
+    // No devices that nobody asked for.
+    words.extend(["dummy.numdummies=0", "ifb.numifbs=0"].map(OsString::from));
+    words.extend([init, session::guest_word(MACHINE), "con=null".into(), console.into(), level.into()]);
     if let Clock::Virtual { .. } = job.clock {
         words.push("time-travel=inf-cpu".into());
         words.push(format!("time-travel-start={VIRTUAL_START_NS}").into());
