@@ -1,5 +1,11 @@
-//! Namespace labs for ippriv.
+//! Namespace labs for ippriv: the lab kernel, the runners that start programs in it, networks of namespaces with their
+//! captures, and what is tried on them.
 
 pub mod capture;
+pub mod guest;
+pub mod kernel;
 pub mod net;
+pub mod program;
+pub mod runner;
+pub mod system;
 pub mod topology;

@@ -1,2 +1,69 @@
-//! `cargo lab`.
-fn main() {}
+//! `cargo lab`: the lab kernel, programs in the lab, and the experiments.
+//!
+//! The same program is also the first process of a guest and the keeper of a running one; those two start before the
+//! command line is read.
+
+mod cmd;
+
+use std::{error::Error, path::Path, process::ExitCode};
+
+use clap::{Parser, Subcommand};
+use ippriv_lab::{guest, program, runner};
+
+/// Namespace labs, the lab kernel, experiments and figures for ippriv.
+#[derive(Parser)]
+#[command(name = program::NAME, version)]
+struct CommandLine {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// The kernel that labs run in.
+    Kernel(cmd::kernel::Args),
+    /// Run one program in the lab.
+    Run(cmd::run::Args),
+}
+
+/// How a command ends: with the exit code of what it ran, or with an error to print.
+type Outcome = Result<ExitCode, Box<dyn Error>>;
+
+fn main() -> ExitCode {
+    let result = if let Some(machine) = guest::Machine::of_this_process() {
+        guest::init(machine).map(|()| ExitCode::SUCCESS).map_err(Into::into)
+    } else if let Some(dir) = kept_directory() {
+        runner::keep(Path::new(&dir)).map(|()| ExitCode::SUCCESS).map_err(Into::into)
+    } else {
+        dispatch(CommandLine::parse().command)
+    };
+    result.unwrap_or_else(|error| {
+        eprintln!("{}: {}", program::NAME, chain(error.as_ref()));
+        ExitCode::FAILURE
+    })
+}
+
+fn dispatch(command: Command) -> Outcome {
+    match command {
+        Command::Kernel(args) => cmd::kernel::run(&args),
+        Command::Run(args) => cmd::run::run(args),
+    }
+}
+
+/// The job's directory when this process is to be a keeper.
+fn kept_directory() -> Option<std::ffi::OsString> {
+    let mut arguments = std::env::args_os().skip(1);
+    (arguments.next()? == runner::KEEPER_ARGUMENT).then(|| arguments.next())?
+}
+
+/// An error and its causes in one line.
+fn chain(error: &dyn Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        text.push_str(": ");
+        text.push_str(&error.to_string());
+        cause = error.source();
+    }
+    text
+}
