@@ -2,10 +2,12 @@
 //! captures, and what is tried on them.
 
 pub mod capture;
+pub mod deal;
 pub mod guest;
 pub mod kernel;
 pub mod net;
 pub mod program;
 pub mod runner;
+pub mod scenario;
 pub mod system;
 pub mod topology;

@@ -24,6 +24,8 @@ enum Command {
     Kernel(cmd::kernel::Args),
     /// Run one program in the lab.
     Run(cmd::run::Args),
+    #[command(hide = true)]
+    InLab(cmd::in_lab::Args),
 }
 
 /// How a command ends: with the exit code of what it ran, or with an error to print.
@@ -47,6 +49,7 @@ fn dispatch(command: Command) -> Outcome {
     match command {
         Command::Kernel(args) => cmd::kernel::run(&args),
         Command::Run(args) => cmd::run::run(args),
+        Command::InLab(args) => cmd::in_lab::run(args),
     }
 }
 

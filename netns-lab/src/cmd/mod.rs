@@ -1,4 +1,5 @@
 //! The commands, one file for each noun.
 
+pub(crate) mod in_lab;
 pub(crate) mod kernel;
 pub(crate) mod run;

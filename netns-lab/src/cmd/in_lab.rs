@@ -1,0 +1,30 @@
+//! What the lab's program does inside the lab. Not for users.
+
+use std::process::ExitCode;
+
+use ippriv_lab::scenario;
+
+use crate::Outcome;
+
+#[derive(clap::Args)]
+pub(crate) struct Args {
+    #[command(subcommand)]
+    what: What,
+}
+
+#[derive(clap::Subcommand)]
+enum What {
+    Scenario { name: String },
+}
+
+pub(crate) fn run(args: Args) -> Outcome {
+    match args.what {
+        What::Scenario { name } => {
+            if scenario::in_lab(&name)? {
+                Ok(ExitCode::SUCCESS)
+            } else {
+                Err(format!("no scenario {name}").into())
+            }
+        }
+    }
+}

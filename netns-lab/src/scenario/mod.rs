@@ -1,0 +1,120 @@
+//! What is tried in the lab, each with verdicts that say what was seen.
+//!
+//! A scenario runs as a program inside the lab ([`in_lab`]) and reports to the host ([`run`]) line by line.
+
+mod circuits;
+mod lab;
+mod verdict;
+
+use std::error::Error;
+use std::io::{self, Write as _};
+use std::time::Duration;
+
+pub use lab::{Lab, LabError};
+pub use verdict::{Verdict, Verdicts};
+
+use crate::program;
+use crate::runner::{Clock, Finished, Job, RunError, Runner};
+use crate::system;
+
+/// Something tried in the lab.
+#[derive(Debug)]
+pub struct Scenario {
+    /// Its name on the command line.
+    pub name: &'static str,
+    /// What it shows, in one line.
+    pub about: &'static str,
+    /// Tries it.
+    pub run: fn(&mut Verdicts) -> Result<(), Box<dyn Error>>,
+}
+
+/// Every scenario, in the order of tests.
+pub const ALL: &[&[Scenario]] = &[circuits::ALL];
+
+/// All scenarios, one after the other.
+pub fn all() -> impl Iterator<Item = &'static Scenario> {
+    ALL.iter().copied().flatten()
+}
+
+/// Why a scenario has no verdicts at all.
+#[derive(Debug, thiserror::Error)]
+pub enum ScenarioError {
+    /// The lab could not run it.
+    #[error(transparent)]
+    Run(#[from] RunError),
+    /// The program beside which others are found has no path.
+    #[error("cannot find our own program: {0}")]
+    Program(#[from] io::Error),
+}
+
+/// Runs the scenario called `name` in this process, which has to be inside the lab; `false` when there is none.
+///
+/// # Errors
+/// When the verdicts cannot be written to standard output.
+pub fn in_lab(name: &str) -> io::Result<bool> {
+    let Some(scenario) = all().find(|scenario| scenario.name == name) else { return Ok(false) };
+    let mut verdicts = Verdicts::default();
+    if let Err(error) = (scenario.run)(&mut verdicts) {
+        verdicts.check("runs to its end", false, error);
+    }
+    let mut out = io::stdout().lock();
+    for verdict in verdicts.into_list() {
+        writeln!(out, "{}", serde_json::to_string(&verdict)?)?;
+    }
+    out.flush()?;
+    Ok(true)
+}
+
+/// What a scenario gave.
+#[derive(Debug)]
+pub struct Report {
+    /// The verdicts, none of them when the scenario died.
+    pub verdicts: Vec<Verdict>,
+    /// What it said besides.
+    pub said: String,
+    /// Wall time.
+    pub wall: Duration,
+}
+
+/// Runs a scenario in the lab in virtual time.
+///
+/// # Errors
+/// [`ScenarioError`] when the lab could not run it or it hung.
+pub fn run(runner: &dyn Runner, scenario: &Scenario, seed: u64) -> Result<Report, ScenarioError> {
+    let mut job = job_in_lab(&["scenario", scenario.name])?;
+    job.clock = Clock::Virtual { seed };
+    let Finished { stdout, stderr, wall, code, .. } = runner.run(&job)?;
+    let mut verdicts = Vec::new();
+    let mut said = String::new();
+    for line in String::from_utf8_lossy(&stdout).lines() {
+        match serde_json::from_str(line) {
+            Ok(verdict) => verdicts.push(verdict),
+            Err(_) => said = said + line + "\n",
+        }
+    }
+    said.push_str(&String::from_utf8_lossy(&stderr));
+    if code != 0 || verdicts.is_empty() {
+        let evidence = format!("exit code {code}, {} verdicts; {}", verdicts.len(), said.trim());
+        verdicts.push(Verdict { name: "reports".into(), pass: false, evidence });
+    }
+    Ok(Report { verdicts, said, wall })
+}
+
+/// A job that runs our own program inside the lab, with `ippriv` in its search path.
+///
+/// # Errors
+/// When our own program cannot be found.
+pub fn job_in_lab(arguments: &[&str]) -> io::Result<Job> {
+    let program = program::path()?;
+    let mut job = Job::new([program.as_os_str()]);
+    job.argv.push("in-lab".into());
+    job.argv.extend(arguments.iter().map(Into::into));
+    let mut path = program.parent().map(|dir| dir.as_os_str().to_owned()).unwrap_or_default();
+    path.push(":");
+    path.push(system::search_path());
+    job.env.insert("PATH".into(), path);
+    job.env.insert("IPPRIV_LAB".into(), "1".into());
+    job.limit = Duration::from_secs(300);
+    job.memory_mib = 3072;
+    Ok(job)
+}
