@@ -15,6 +15,8 @@
 //! What this crate does *not* do: open a socket, run a program, or decide when. That is `ipprivd`'s part.
 
 pub mod id;
+pub mod netlink;
+pub mod nft;
 pub mod ownership;
 pub mod plan;
 pub mod secret;
