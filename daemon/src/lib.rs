@@ -1,1 +1,3 @@
 //! The shell around the ippriv core.
+
+pub mod kernel;
