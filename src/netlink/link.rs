@@ -72,12 +72,12 @@ pub(super) fn create(link: &Link) -> Message {
     })
 }
 
-/// Turns IPv6 address generation off, and the interface on or off. The kernel ignores the former in
-/// [`create`], so this has to follow it.
-pub(super) fn set_up(link: &Link) -> Message {
+/// Turns IPv6 address generation off. The kernel ignores this in [`create`], and in a message that turns the
+/// interface on it comes too late, so it has to go in between.
+pub(super) fn without_addresses(name: &LinkName) -> Message {
     Message::new(NEWLINK, 0, |writer| {
-        write_info(writer, if link.up { IFF_UP } else { 0 }, IFF_UP);
-        writer.attribute_text(kind::IFNAME, link.name.as_str());
+        write_info(writer, 0, 0);
+        writer.attribute_text(kind::IFNAME, name.as_str());
         writer.nested(kind::AF_SPEC, |writer| {
             writer.nested(INET6.into(), |writer| {
                 writer.attribute(kind::INET6_ADDR_GEN_MODE, &[NO_ADDRESSES]);

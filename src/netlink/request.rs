@@ -65,7 +65,7 @@ pub enum Channel {
 pub struct Request {
     /// What to send.
     pub message: Message,
-    /// What to send to undo it; the last request of an operation has none.
+    /// What to send to undo it, if a later request of the operation is refused.
     pub undo: Option<Message>,
 }
 
@@ -78,7 +78,8 @@ pub fn requests(op: &Op, links: &LinkIndexes) -> Result<Vec<Request>, Unencodabl
     match op {
         Op::Create(Object::Link(link)) => Ok(vec![
             Request { message: link::create(link), undo: Some(link::delete(&link.name)) },
-            Request { message: link::set_up(link), undo: None },
+            only(link::without_addresses(&link.name)),
+            only(link::change(link, link)),
         ]),
         Op::Create(object) => Ok(create(object, links)?.into_iter().map(only).collect()),
         Op::Delete(object) => Ok(delete(object, links)?.into_iter().map(only).collect()),
@@ -108,7 +109,7 @@ fn delete(object: &Object, links: &LinkIndexes) -> Result<Option<Message>, Unenc
         Object::Sa(sa) => Ok(Some(delete_sa(sa.id))),
         Object::Policy(policy) => delete_policy(&policy.id).map(Some),
         Object::Address(address) => addr::delete(address, links).map(Some),
-        Object::Route(route) => route::delete(route, links).map(Some),
+        Object::Route(route) => Ok(Some(route::delete(route.id))),
         Object::Rule(rule) => rule::delete(rule).map(Some),
         Object::Nft(_) | Object::Sysctl(_) => Ok(None),
     }

@@ -36,60 +36,59 @@ mod metric {
     pub(super) const CC_ALGO: u16 = 16;
 }
 
-/// `RTN_UNICAST`, `RTN_UNREACHABLE`.
+/// `RTN_UNSPEC`, `RTN_UNICAST`, `RTN_UNREACHABLE`.
+const UNSPECIFIED: u8 = 0;
 const UNICAST: u8 = 1;
 const UNREACHABLE: u8 = 7;
 const SCOPE_UNIVERSE: u8 = 0;
 const SCOPE_LINK: u8 = 253;
+/// `RT_SCOPE_NOWHERE`: matches every scope when removing.
+const SCOPE_ANY: u8 = 255;
 /// The longest name of a congestion control algorithm (`TCP_CA_NAME_MAX` with a NUL).
 const LONGEST_NAME: usize = 15;
 
 /// Makes or replaces a route.
 pub(super) fn make(route: &Route, existing: Existing, links: &LinkIndexes) -> Result<Message, Unencodable> {
+    check(route)?;
     let flags = match existing {
         Existing::Refuse => CREATE | EXCL,
         Existing::Replace => CREATE | REPLACE,
     };
-    encode(NEWROUTE, flags, route, links)
-}
-
-/// Removes a route.
-pub(super) fn delete(route: &Route, links: &LinkIndexes) -> Result<Message, Unencodable> {
-    encode(DELROUTE, 0, route, links)
-}
-
-fn encode(kind: u16, flags: u16, route: &Route, links: &LinkIndexes) -> Result<Message, Unencodable> {
-    let RouteId { table, destination, metric } = route.id;
-    let making = kind == NEWROUTE;
-    if making {
-        check(route)?;
-    }
     let (route_type, scope, output) = match &route.kind {
         RouteKind::Link(name) => (UNICAST, SCOPE_LINK, Some(links.index(name)?)),
         RouteKind::Unreachable => (UNREACHABLE, SCOPE_UNIVERSE, None),
     };
-    Ok(Message::new(kind, flags, |writer| {
-        writer.u8(family(destination.addr()));
-        writer.u8(destination.prefix_len());
-        writer.zeros(2);
-        // A table above 255 is told by its attribute alone.
-        writer.u8(u8::try_from(table.0).unwrap_or(0));
-        writer.u8(ownership::PROTOCOL);
-        writer.u8(scope);
-        writer.u8(route_type);
-        writer.u32(0);
-        if destination.prefix_len() > 0 {
-            writer.attribute_address(kind::DST, destination.network());
-        }
-        writer.attribute_u32(kind::TABLE, table.0);
-        writer.attribute_u32(kind::PRIORITY, metric);
+    Ok(Message::new(NEWROUTE, flags, |writer| {
+        write_id(writer, route.id, scope, route_type);
         if let Some(index) = output {
             writer.attribute_u32(kind::OIF, index);
         }
-        if making {
-            write_options(writer, route);
-        }
+        write_options(writer, route);
     }))
+}
+
+/// Removes a route of ours, wherever it leads.
+pub(super) fn delete(id: RouteId) -> Message {
+    Message::new(DELROUTE, 0, |writer| write_id(writer, id, SCOPE_ANY, UNSPECIFIED))
+}
+
+/// `struct rtmsg`, and the attributes that tell a route apart.
+fn write_id(writer: &mut Writer, id: RouteId, scope: u8, route_type: u8) {
+    let RouteId { table, destination, metric } = id;
+    writer.u8(family(destination.addr()));
+    writer.u8(destination.prefix_len());
+    writer.zeros(2);
+    // A table above 255 is told by its attribute alone.
+    writer.u8(u8::try_from(table.0).unwrap_or(0));
+    writer.u8(ownership::PROTOCOL);
+    writer.u8(scope);
+    writer.u8(route_type);
+    writer.u32(0);
+    if destination.prefix_len() > 0 {
+        writer.attribute_address(kind::DST, destination.network());
+    }
+    writer.attribute_u32(kind::TABLE, table.0);
+    writer.attribute_u32(kind::PRIORITY, metric);
 }
 
 fn check(route: &Route) -> Result<(), Unencodable> {

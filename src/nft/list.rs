@@ -102,9 +102,8 @@ impl Reading<'_> {
         let known = word(fields, "comment").and_then(|comment| self.known.get(comment));
         let listed = || self.texts.get(&fields.get("handle")?.as_u64()?);
         let text = known.or_else(listed).copied();
-        let chain = word(fields, "chain").and_then(|name| {
-            self.table.chains.iter_mut().find(|chain| chain.name == name)
-        });
+        let chain = word(fields, "chain")
+            .and_then(|name| self.table.chains.iter_mut().find(|chain| chain.name == name));
         match (chain, text) {
             (Some(chain), Some(text)) => chain.rules.push(NftRule(text.to_owned())),
             _ => self.oddities.push(format!("rule {}", Value::Object(fields.clone()))),

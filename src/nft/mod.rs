@@ -35,7 +35,13 @@ const HOOKS: [HookWords; 5] = {
         HookWords { hook: Input, kind: "filter", point: "input", priority: "filter", number: 0 },
         HookWords { hook: Forward, kind: "filter", point: "forward", priority: "filter", number: 0 },
         HookWords { hook: Output, kind: "filter", point: "output", priority: "filter", number: 0 },
-        HookWords { hook: PostroutingNat, kind: "nat", point: "postrouting", priority: "srcnat", number: 100 },
+        HookWords {
+            hook: PostroutingNat,
+            kind: "nat",
+            point: "postrouting",
+            priority: "srcnat",
+            number: 100,
+        },
         HookWords { hook: ForwardMangle, kind: "filter", point: "forward", priority: "mangle", number: -150 },
     ]
 };

@@ -16,7 +16,8 @@ pub(super) fn execute(ops: &[Op]) -> Vec<Outcome> {
     {
         let step = executor.step(rest);
         let failed = step.iter().any(Result::is_err);
-        outcomes.extend(step.into_iter().map(|result| result.map_or_else(Outcome::Failed, |()| Outcome::Done)));
+        outcomes
+            .extend(step.into_iter().map(|result| result.map_or_else(Outcome::Failed, |()| Outcome::Done)));
         if failed {
             break;
         }
@@ -110,7 +111,11 @@ impl Executor {
         }
     }
 
-    fn batch(&mut self, channel: Channel, messages: &mut [Message]) -> Result<Vec<Result<(), OpError>>, OpError> {
+    fn batch(
+        &mut self,
+        channel: Channel,
+        messages: &mut [Message],
+    ) -> Result<Vec<Result<(), OpError>>, OpError> {
         self.socket(channel)?.batch(messages).map_err(|error| error.into_op_error())
     }
 
@@ -134,7 +139,9 @@ impl Executor {
     fn undo(&mut self, channel: Channel, undos: Vec<Message>, cause: OpError) -> OpError {
         for message in undos.into_iter().rev() {
             if let Err(error) = self.one(channel, message) {
-                return OpError::Tool(format!("{cause}; and what came before it could not be undone: {error}"));
+                return OpError::Tool(format!(
+                    "{cause}; and what came before it could not be undone: {error}"
+                ));
             }
         }
         cause

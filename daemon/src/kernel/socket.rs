@@ -114,7 +114,10 @@ impl Socket {
 
     /// Sends `messages` at once and tells what became of each. Only the last one asks for an answer; the
     /// kernel reports refusals in any case, and before it.
-    pub(super) fn batch(&mut self, messages: &mut [Message]) -> Result<Vec<Result<(), OpError>>, SocketError> {
+    pub(super) fn batch(
+        &mut self,
+        messages: &mut [Message],
+    ) -> Result<Vec<Result<(), OpError>>, SocketError> {
         let mut results = vec![Ok(()); messages.len()];
         let first = self.sequence.wrapping_add(1);
         for message in messages.iter_mut() {

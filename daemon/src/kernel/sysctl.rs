@@ -15,8 +15,9 @@ pub(super) fn read(sysctl: &Sysctl) -> Option<String> {
 /// Writes the value.
 pub(super) fn write(sysctl: &Sysctl) -> Result<(), OpError> {
     let path = path(sysctl)?;
-    fs::write(&path, &sysctl.value)
-        .map_err(|error| OpError::Tool(format!("{}: cannot write {:?}: {error}", path.display(), sysctl.value)))
+    fs::write(&path, &sysctl.value).map_err(|error| {
+        OpError::Tool(format!("{}: cannot write {:?}: {error}", path.display(), sysctl.value))
+    })
 }
 
 /// The file, if it is a setting of the interface that the setting says it is of.
@@ -26,7 +27,9 @@ fn path(sysctl: &Sysctl) -> Result<PathBuf, OpError> {
     };
     let parts: Vec<_> = sysctl.path.split('/').collect();
     match parts[..] {
-        ["net", "ipv4" | "ipv6", "conf" | "neigh", link, key] if link == sysctl.link.as_str() && word(key) => {
+        ["net", "ipv4" | "ipv6", "conf" | "neigh", link, key]
+            if link == sysctl.link.as_str() && word(key) =>
+        {
             Ok(PathBuf::from("/proc/sys").join(&sysctl.path))
         }
         _ => Err(OpError::Tool(format!(

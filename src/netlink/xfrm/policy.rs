@@ -1,8 +1,8 @@
 //! Security policies: `struct xfrm_userpolicy_info` and its templates.
 
 use super::{
-    ESP, IF_ID, SelectorFound, TUNNEL, check_selector, known_family, read_lifetimes, read_selector, same_family,
-    unspecified, wide_address, write_lifetimes, write_selector,
+    ESP, IF_ID, SelectorFound, TUNNEL, check_selector, known_family, read_lifetimes, read_selector,
+    same_family, unspecified, wide_address, write_lifetimes, write_selector,
 };
 use crate::id::{IfId, Reqid};
 use crate::netlink::attr::{Attributes, Malformed, Reader, Writer, family};

@@ -3,8 +3,8 @@
 use std::net::IpAddr;
 
 use super::{
-    ESP, IF_ID, SelectorFound, TUNNEL, check_selector, read_lifetimes, read_selector, same_family, wide_address,
-    write_lifetimes, write_selector,
+    ESP, IF_ID, SelectorFound, TUNNEL, check_selector, read_lifetimes, read_selector, same_family,
+    wide_address, write_lifetimes, write_selector,
 };
 use crate::id::{IfId, Reqid, Spi};
 use crate::netlink::attr::{Attribute, Attributes, Malformed, Reader, Writer, family, text};
@@ -386,14 +386,11 @@ impl<'a> Found<'a> {
     fn direction(&self) -> Option<SaDirection> {
         let replay_window = self.replay_window?;
         match (self.direction, replay_window) {
-            (Some(DIR_IN), _) | (None, 1..) => {
-                (self.tfc_padding.is_none() && self.nat_keepalive.is_none())
-                    .then_some(SaDirection::In { replay_window })
+            (Some(DIR_IN), _) | (None, 1..) => (self.tfc_padding.is_none() && self.nat_keepalive.is_none())
+                .then_some(SaDirection::In { replay_window }),
+            (Some(DIR_OUT) | None, 0) => {
+                Some(SaDirection::Out { tfc_padding: self.tfc_padding, nat_keepalive: self.nat_keepalive })
             }
-            (Some(DIR_OUT) | None, 0) => Some(SaDirection::Out {
-                tfc_padding: self.tfc_padding,
-                nat_keepalive: self.nat_keepalive,
-            }),
             _ => None,
         }
     }
