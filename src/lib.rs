@@ -16,6 +16,8 @@
 
 pub mod config;
 pub mod id;
+pub mod netlink;
+pub mod nft;
 pub mod ownership;
 pub mod plan;
 pub mod report;

@@ -39,7 +39,9 @@ enum Failed {
     Plan(#[from] ipprivd::driver::PlanError),
     #[error("{0}")]
     Unwound(String),
-    #[error("{path} is {found}: expected {expected}, because {reason}; set it with: sysctl -w {path}={expected}")]
+    #[error(
+        "{path} is {found}: expected {expected}, because {reason}; set it with: sysctl -w {path}={expected}"
+    )]
     Requirement { path: String, found: String, expected: &'static str, reason: &'static str },
     #[error("cannot write the output: {0}")]
     Output(#[from] std::io::Error),

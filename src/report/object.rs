@@ -33,6 +33,7 @@ pub fn describe(object: &Object) -> String {
             let scope = match address.scope {
                 Scope::Global => "",
                 Scope::Host => " scope host",
+                Scope::Other(_) => " scope other",
             };
             format!("address {}{scope}", address.id)
         }

@@ -26,6 +26,8 @@ pub enum Scope {
     Global,
     /// Ours, but never chosen as a source by itself.
     Host,
+    /// Any other `RT_SCOPE_*` number, or that of an address with a peer: never asked for, but found.
+    Other(u8),
 }
 
 /// What tells an address apart.

@@ -33,7 +33,7 @@ impl Apply {
 
 /// Makes the kernel hold `desired` and says what was done.
 pub(super) fn apply(desired: State, json: bool) -> Result<(), Failed> {
-    let mut kernel = LinuxKernel::open()?;
+    let mut kernel = LinuxKernel;
     let planned = driver::plan(&mut kernel, desired)?;
     let plan = PlanReport::new(&planned.plan);
     match driver::apply(&mut kernel, planned)? {

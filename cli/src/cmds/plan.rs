@@ -20,7 +20,7 @@ pub(crate) struct Plan {
 impl Plan {
     pub(crate) fn run(self) -> Result<(), Failed> {
         let config = file::read(&self.file)?;
-        let mut kernel = LinuxKernel::open()?;
+        let mut kernel = LinuxKernel;
         let planned = driver::plan(&mut kernel, config.desired.state)?;
         let report = PlanReport::new(&planned.plan);
         Ok(if self.json { output::json(&report) } else { output::text(&report.to_string()) }?)

@@ -15,7 +15,7 @@ pub(crate) struct Status {
 
 impl Status {
     pub(crate) fn run(self) -> Result<(), Failed> {
-        let current = LinuxKernel::open()?.dump(&State::default())?;
+        let current = LinuxKernel.dump(&State::default())?;
         let status = report::Status::new(&current.owned);
         Ok(if self.json { output::json(&status) } else { output::text(&status.to_string()) }?)
     }

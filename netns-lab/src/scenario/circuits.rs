@@ -4,11 +4,8 @@ use std::error::Error;
 
 use super::{Lab, Scenario, Verdicts};
 
-pub(super) const ALL: &[Scenario] = &[Scenario {
-    name: "ping",
-    about: "a circuit of three relays answers pings",
-    run: ping,
-}];
+pub(super) const ALL: &[Scenario] =
+    &[Scenario { name: "ping", about: "a circuit of three relays answers pings", run: ping }];
 
 fn ping(verdicts: &mut Verdicts) -> Result<(), Box<dyn Error>> {
     let lab = Lab::chain(3)?;

@@ -30,7 +30,8 @@ impl Verdicts {
 
     /// Adds a verdict.
     pub fn check(&mut self, name: impl Display, pass: bool, evidence: impl Display) {
-        let name = if self.context.is_empty() { name.to_string() } else { format!("{}: {name}", self.context) };
+        let name =
+            if self.context.is_empty() { name.to_string() } else { format!("{}: {name}", self.context) };
         self.list.push(Verdict { name, pass, evidence: evidence.to_string() });
     }
 

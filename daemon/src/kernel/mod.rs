@@ -1,0 +1,58 @@
+//! The kernel as a value: what it holds, and operations on it.
+
+mod dump;
+mod execute;
+mod nft;
+mod socket;
+mod sysctl;
+
+use ippriv::plan::{Op, Outcome};
+use ippriv::state::{Current, State};
+
+pub use nft::NftError;
+pub use socket::SocketError;
+
+/// A kernel, real or made up for a test.
+pub trait Kernel {
+    /// Everything of ours that it holds, and what of others we could collide with. Of settings, which cannot
+    /// be told from others', only those that `desired` names; of nftables, rules get the words of `desired`.
+    ///
+    /// # Errors
+    /// [`KernelError`] when it cannot be asked or its answer not be read.
+    fn dump(&mut self, desired: &State) -> Result<Current, KernelError>;
+
+    /// Carries out `ops` in order; as many outcomes as operations, in the same order. After a failure some of
+    /// the following may still have been carried out, for many are sent at once.
+    fn execute(&mut self, ops: &[Op]) -> Vec<Outcome>;
+}
+
+/// Why the kernel's state is not known.
+#[derive(Debug, thiserror::Error)]
+pub enum KernelError {
+    /// Netlink failed.
+    #[error("cannot read {what} from the kernel: {error}")]
+    Netlink {
+        /// What was asked for.
+        what: &'static str,
+        /// What went wrong.
+        error: SocketError,
+    },
+    /// nftables failed.
+    #[error("cannot read our nftables table: {0}")]
+    Nft(#[from] NftError),
+}
+
+/// The Linux kernel, in the network namespace of the thread that calls. Sockets live as long as a call, so
+/// nothing that went wrong in one call disturbs the next.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct LinuxKernel;
+
+impl Kernel for LinuxKernel {
+    fn dump(&mut self, desired: &State) -> Result<Current, KernelError> {
+        dump::dump(desired)
+    }
+
+    fn execute(&mut self, ops: &[Op]) -> Vec<Outcome> {
+        execute::execute(ops)
+    }
+}

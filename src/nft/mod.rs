@@ -1,0 +1,58 @@
+//! Our nftables table as text for `nft -f`, and read back from `nft list table`.
+//!
+//! Every rule carries a comment with a hash of its text as we wrote it. `nft` prints rules in its own words,
+//! so the hash tells which of our rules it is, without any understanding of nft's expressions. Who changes a
+//! rule and keeps our comment is therefore not noticed; every other change is.
+
+mod list;
+mod script;
+
+pub use list::{Unreadable, parse};
+pub use script::{Unwritable, create, delete, replace};
+
+const COMMENT: &str = "ippriv ";
+
+/// The comment of the rule `text`: a name of ours and 16 hexadecimal digits of FNV-1a.
+fn comment(text: &str) -> String {
+    let hash = text.bytes().fold(0xcbf2_9ce4_8422_2325_u64, |hash, octet| {
+        (hash ^ u64::from(octet)).wrapping_mul(0x0100_0000_01b3)
+    });
+    format!("{COMMENT}{hash:016x}")
+}
+
+/// What nft calls a hook: type, hook, priority as a word and as a number.
+struct HookWords {
+    hook: crate::state::NftHook,
+    kind: &'static str,
+    point: &'static str,
+    priority: &'static str,
+    number: i64,
+}
+
+const HOOKS: [HookWords; 5] = {
+    use crate::state::NftHook::{Forward, ForwardMangle, Input, Output, PostroutingNat};
+    [
+        HookWords { hook: Input, kind: "filter", point: "input", priority: "filter", number: 0 },
+        HookWords { hook: Forward, kind: "filter", point: "forward", priority: "filter", number: 0 },
+        HookWords { hook: Output, kind: "filter", point: "output", priority: "filter", number: 0 },
+        HookWords {
+            hook: PostroutingNat,
+            kind: "nat",
+            point: "postrouting",
+            priority: "srcnat",
+            number: 100,
+        },
+        HookWords { hook: ForwardMangle, kind: "filter", point: "forward", priority: "mangle", number: -150 },
+    ]
+};
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_hash_is_fnv_1a() {
+        assert_eq!(comment(""), "ippriv cbf29ce484222325");
+        assert_eq!(comment("a"), "ippriv af63dc4c8601ec8c");
+    }
+}
