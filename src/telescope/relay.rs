@@ -4,14 +4,14 @@ use std::net::IpAddr;
 
 use ipnet::IpNet;
 
-use super::client::{Tunnel, UNREACHABLE_METRIC, policy, rule_to};
+use super::client::{POLICY_PRIORITY, Tunnel, UNREACHABLE_METRIC, policy, rule_to};
 use super::firewall::Firewall;
 use super::numbers::{self, NEIGHBOURS_TABLE, POOLS_TABLE, TELESCOPES, TELESCOPES_IN};
 use super::{Desired, Neighbour, Refused, Relay, RelayCircuit, Requirement, insert_once, same_family};
 use crate::id::{IfId, LinkName, Mtu, TableId};
 use crate::state::{
-    Link, PolicyDirection, Route, RouteId, RouteKind, RouteMetrics, Rule, RuleAction, Selector, State,
-    Sysctl, Template,
+    Action, Link, Policy, PolicyDirection, PolicyId, Route, RouteId, RouteKind, RouteMetrics, Rule,
+    RuleAction, Selector, State, Sysctl, Template,
 };
 
 /// Out of a telescope, to a neighbour: into the overlay.
@@ -22,6 +22,8 @@ const ICMP_RULE: u32 = TELESCOPE_RULE + 1;
 const NO_EXIT_RULE: u32 = TELESCOPE_RULE + 2;
 /// To a pool: into a telescope or an overlay.
 const POOLS_RULE: u32 = TELESCOPE_RULE + 3;
+/// The pool's policy comes after those of single circuits, which the kernel would not prefer by itself.
+const POOL_POLICY_PRIORITY: u32 = 2 * POLICY_PRIORITY;
 /// The route in use.
 const METRIC: u32 = 1;
 /// RFC 792.
@@ -79,7 +81,9 @@ impl Relay {
     fn pool_policy(&self, state: &mut State) -> Result<(), Refused> {
         let inward = Template { source: None, destination: self.address, reqid: TELESCOPES_IN };
         let selector = Selector::new(self.pool, Selector::any(self.address));
-        policy(state, TELESCOPES, PolicyDirection::Forward, selector, vec![inward])
+        let id = PolicyId { if_id: TELESCOPES, direction: PolicyDirection::Forward, selector };
+        let (priority, action) = (POOL_POLICY_PRIORITY, Action::Allow);
+        insert_once(&mut state.policies, id, Policy { id, priority, action, templates: vec![inward] })
     }
 
     fn overlay(&self, peer: &Neighbour, state: &mut State) -> Result<(), Refused> {

@@ -1,7 +1,9 @@
 //! One machine of a built network: what it is called there, and running things on it.
 
-use std::fs;
+use std::fs::{self, OpenOptions};
+use std::io::Write as _;
 use std::net::{Ipv4Addr, Ipv6Addr};
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::Duration;
@@ -130,7 +132,7 @@ impl<'net> Node<'net> {
         Path::new(RUN_FOLDER).join(self.name())
     }
 
-    /// Writes a file into the node's folder and says where it is.
+    /// Writes a file into the node's folder, for its owner only, and says where it is.
     ///
     /// # Errors
     ///
@@ -138,7 +140,10 @@ impl<'net> Node<'net> {
     pub fn write_file(&self, name: &str, content: &[u8]) -> Result<PathBuf, NetError> {
         create_folder(&self.folder())?;
         let path = self.folder().join(name);
-        fs::write(&path, content).map_err(|source| NetError::File { path: path.clone(), source })?;
+        let mut options = OpenOptions::new();
+        let file = options.write(true).create(true).truncate(true).mode(0o600).open(&path);
+        file.and_then(|mut file| file.write_all(content))
+            .map_err(|source| NetError::File { path: path.clone(), source })?;
         Ok(path)
     }
 
