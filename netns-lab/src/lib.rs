@@ -11,3 +11,4 @@ pub mod runner;
 pub mod scenario;
 pub mod system;
 pub mod topology;
+pub mod traffic;

@@ -73,6 +73,28 @@ impl Topology {
         routes
     }
 
+    /// The ends that a packet to this address is sent from on its way, as far as the routes lead it: ends without
+    /// the last node's if there is no way, or one that goes round in circles.
+    #[must_use]
+    pub fn path(&self, from: NodeId, to: Ipv4Addr) -> Vec<(LinkId, &End)> {
+        let mut path: Vec<(LinkId, &End)> = Vec::new();
+        let mut node = from;
+        while path.len() < self.links.len()
+            && !self.ends_of(node).any(|(_, here, _)| here.address4.addr() == to)
+        {
+            let connected = self.ends_of(node).find(|(_, here, _)| here.address4.contains(&to));
+            let next = connected.or_else(|| {
+                let routes = self.routes(node).into_iter().filter(|route| route.to4.contains(&to));
+                let interface = routes.max_by_key(|route| route.to4.prefix_len())?.interface;
+                self.ends_of(node).find(|(_, here, _)| here.interface == interface)
+            });
+            let Some((link, here, there)) = next else { break };
+            path.push((link, here));
+            node = there.node;
+        }
+        path
+    }
+
     /// Dijkstra's algorithm over all nodes.
     fn reach(&self, from: NodeId) -> Vec<Option<Reached>> {
         let mut reached: Vec<Option<Reached>> = vec![None; self.nodes.len()];

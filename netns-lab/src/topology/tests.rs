@@ -181,6 +181,24 @@ links:
 }
 
 #[test]
+fn every_pair_of_the_public_network_is_connected_both_ways() {
+    for topology in [shipped("europe"), shipped("five"), Topology::chain(1).unwrap()] {
+        for (from, to) in topology.node_ids().flat_map(|from| topology.node_ids().map(move |to| (from, to))) {
+            let (_, target, _) = topology.ends_of(to).next().unwrap();
+            let path = topology.path(from, target.address4.addr());
+            let last = path.last().map_or(from, |(link, end)| {
+                topology.link(*link).ends.iter().find(|other| other.node != end.node).unwrap().node
+            });
+            assert_eq!(last, to, "{from:?} {path:?}");
+        }
+    }
+    let europe = shipped("europe");
+    let way = europe.path(europe.find("client").unwrap(), "198.18.9.2".parse().unwrap());
+    let names: Vec<_> = way.iter().map(|(_, end)| end.interface.as_str()).collect();
+    assert_eq!(names, ["trento", "munich", "frankfurt", "amsterdam", "london", "server"]);
+}
+
+#[test]
 fn what_is_behind_a_nat_box_cannot_be_reached_but_can_reach() {
     let nat = shipped("nat");
     let inside =
@@ -191,4 +209,7 @@ fn what_is_behind_a_nat_box_cannot_be_reached_but_can_reach() {
     assert!(routes(&nat, "munich").iter().all(|route| !route.starts_with("172.")));
     assert!(routes(&nat, "box").last().unwrap().starts_with("0.0.0.0/0"));
     assert_eq!(routes(&nat, "client").len(), 1);
+    let (client, server) = (nat.find("client").unwrap(), nat.find("server").unwrap());
+    assert_eq!(nat.path(server, "172.16.6.2".parse().unwrap()).len(), 1, "the first router knows no way");
+    assert_eq!(nat.path(client, "198.18.10.2".parse().unwrap()).len(), 7);
 }
