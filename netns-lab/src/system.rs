@@ -23,7 +23,8 @@ const fn tool(program: &'static str, package: &'static str) -> Tool {
 }
 
 /// What any runner needs.
-pub const RUNNER: &[Tool] = &[tool("setpriv", "util-linux"), tool("unshare", "util-linux")];
+pub const RUNNER: &[Tool] =
+    &[tool("setpriv", "util-linux"), tool("unshare", "util-linux"), tool("ip", "iproute2")];
 
 /// What the experiments use inside the lab.
 pub const LAB: &[Tool] = &[
@@ -46,6 +47,7 @@ pub const KERNEL_BUILD: &[Tool] = &[
     tool("bison", "bison"),
     tool("bc", "bc"),
     tool("perl", "perl"),
+    tool("setpriv", "util-linux"),
     tool("tar", "tar"),
     tool("xz", "xz-utils"),
     tool("dpkg-deb", "dpkg"),

@@ -5,6 +5,7 @@
 use std::{
     ffi::OsString,
     fs,
+    os::unix::process::CommandExt,
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
     time::{Duration, Instant},
@@ -194,7 +195,7 @@ fn start_in(dir: &Path, arguments: &[&str]) -> Child {
     kernel::ensure().unwrap();
     let mut command = Command::new(env!("CARGO_BIN_EXE_ippriv-lab"));
     command.arg("run").args(arguments).env("TMPDIR", dir).current_dir(dir);
-    let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).spawn().unwrap();
+    let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).process_group(0).spawn().unwrap();
     let mut first = [0];
     std::io::Read::read_exact(child.stdout.as_mut().unwrap(), &mut first).unwrap();
     child
@@ -206,15 +207,21 @@ fn processes_in(dir: &Path) -> Vec<PathBuf> {
     links.filter(|path| fs::read_link(path.join("cwd")).is_ok_and(|cwd| cwd.starts_with(dir))).collect()
 }
 
+/// Sends a signal to the process group of `child`, as a terminal's Ctrl-C does.
+fn signal_group(child: &Child, signal: &str) {
+    let group = format!("-{}", child.id());
+    assert!(Command::new("kill").args(["-s", signal, "--", &group]).status().unwrap().success());
+}
+
 #[test]
 fn nothing_is_left_behind_when_the_host_process_is_killed() {
-    for (name, runner) in [("kill-uml", "uml"), ("kill-native", "native")] {
-        let dir = own_dir(name);
+    for (signal, runner) in [("KILL", "uml"), ("INT", "uml"), ("KILL", "native")] {
+        let dir = own_dir(&format!("{signal}-{runner}"));
         let mut child = start_in(&dir, &["--runner", runner, "--", "sh", "-c", "echo up; sleep 1000"]);
         assert!(processes_in(&dir).len() > 1);
         assert_eq!(fs::read_dir(&dir).unwrap().count(), 1);
-        child.kill().unwrap();
-        child.wait().unwrap();
+        signal_group(&child, signal);
+        assert_eq!(child.wait().unwrap().code(), None);
         wait_until_empty(&dir);
     }
 }

@@ -4,7 +4,7 @@ use std::{
     fs::{self, File},
     io::{self, BufRead, BufReader, Read},
     path::{Path, PathBuf},
-    process::{Command, Stdio},
+    process::{Command, ExitStatus, Stdio},
     thread,
     time::{Duration, Instant},
 };
@@ -17,6 +17,7 @@ use crate::system;
 
 const PROGRESS: Duration = Duration::from_secs(10);
 const LAST_LINES: usize = 20;
+const STEP_ARGUMENTS: [&str; 3] = ["--pdeathsig", "TERM", "--"];
 
 /// The cached kernel, built when there is none.
 pub fn ensure() -> Result<Kernel, KernelError> {
@@ -57,19 +58,22 @@ pub fn build(source: Option<&Path>) -> Result<Kernel, KernelError> {
     Ok(kernel)
 }
 
+/// A command of the build. It ends with the builder, however that ends.
+pub(super) fn step(program: &str) -> Command {
+    let mut command = Command::new("setpriv");
+    command.args(STEP_ARGUMENTS).arg(program).env("PATH", system::search_path()).env("LC_ALL", "C");
+    command
+}
+
 /// Runs a step to its end; its last lines are part of the error.
 pub(super) fn run(command: &mut Command) -> Result<(), KernelError> {
     output_of(command).map(drop)
 }
 
-fn output_of(command: &mut Command) -> Result<String, KernelError> {
-    let program = PathBuf::from(command.get_program());
-    let output = command
-        .env("PATH", system::search_path())
-        .env("LC_ALL", "C")
-        .stdin(Stdio::null())
-        .output()
-        .map_err(KernelError::host("run", &program))?;
+/// Runs a step to its end and returns what it wrote on standard output.
+pub(super) fn output_of(command: &mut Command) -> Result<String, KernelError> {
+    let output =
+        command.stdin(Stdio::null()).output().map_err(KernelError::host("run", Path::new("setpriv")))?;
     if output.status.success() {
         return Ok(String::from_utf8_lossy(&output.stdout).into_owned());
     }
@@ -77,10 +81,12 @@ fn output_of(command: &mut Command) -> Result<String, KernelError> {
     Err(failed(command, output.status, &String::from_utf8_lossy(&text)))
 }
 
-fn failed(command: &Command, status: std::process::ExitStatus, text: &str) -> KernelError {
+fn failed(command: &Command, status: ExitStatus, text: &str) -> KernelError {
+    let words: Vec<_> =
+        command.get_args().skip(STEP_ARGUMENTS.len()).map(|word| word.to_string_lossy()).collect();
     let lines: Vec<&str> = text.lines().collect();
     KernelError::Step {
-        command: format!("{command:?}"),
+        command: words.join(" "),
         status,
         last: lines[lines.len().saturating_sub(LAST_LINES)..].join("\n"),
     }
@@ -141,9 +147,7 @@ fn configure(tree: &Path, version: Version) -> Result<(), KernelError> {
     write("lab.config", config::FRAGMENT)?;
     write("seeded.c", config::SHIM)?;
     run(make(tree).args(["-s", "x86_64_defconfig"]))?;
-    run(Command::new("scripts/kconfig/merge_config.sh")
-        .args(["-m", ".config", "lab.config"])
-        .current_dir(tree))?;
+    run(step("scripts/kconfig/merge_config.sh").args(["-m", ".config", "lab.config"]).current_dir(tree))?;
     run(make(tree).args(["-s", "olddefconfig"]))?;
     let path = tree.join(".config");
     let result = fs::read_to_string(&path).map_err(KernelError::host("read", &path))?;
@@ -200,7 +204,7 @@ fn is_object(line: &[u8]) -> bool {
 
 fn install(tree: &Path, finished: &Path) -> Result<(), KernelError> {
     fs::create_dir(finished).map_err(KernelError::host("make", finished))?;
-    run(Command::new("gcc")
+    run(step("gcc")
         .args(["-shared", "-fPIC", "-O2", "-o"])
         .arg(finished.join("seeded.so"))
         .args(["seeded.c", "-ldl"])
@@ -211,8 +215,8 @@ fn install(tree: &Path, finished: &Path) -> Result<(), KernelError> {
 }
 
 fn make(tree: &Path) -> Command {
-    let mut command = Command::new("make");
-    command.arg("ARCH=um").current_dir(tree).env("PATH", system::search_path()).env("LC_ALL", "C");
+    let mut command = step("make");
+    command.arg("ARCH=um").current_dir(tree);
     command
 }
 
@@ -246,8 +250,9 @@ mod tests {
 
     #[test]
     fn a_failed_step_says_what_and_why() {
-        let error = run(Command::new("sh").args(["-c", "echo first; echo why >&2; exit 3"])).unwrap_err();
+        let error = run(step("sh").args(["-c", "echo first; echo why >&2; exit 3"])).unwrap_err();
         let text = error.to_string();
-        assert!(text.contains("exit status: 3") && text.contains("why"), "{text}");
+        assert!(text.starts_with("`sh -c echo first") && text.contains("exit status: 3"), "{text}");
+        assert!(text.ends_with("first\nwhy"), "{text}");
     }
 }

@@ -6,7 +6,10 @@ use std::{
     process::Command,
 };
 
-use super::{KernelError, Version, build::run};
+use super::{
+    KernelError, Version,
+    build::{output_of, run, step},
+};
 use crate::system;
 
 /// Debian's releases, oldest first. A kernel newer than the running one is wanted, so newer releases are tried too.
@@ -27,7 +30,7 @@ pub(super) fn unpack(file: Option<&Path>, scratch: &Path) -> Result<PathBuf, Ker
     }
     let dir = scratch.join("source");
     fs::create_dir_all(&dir).map_err(KernelError::host("make", &dir))?;
-    run(Command::new("tar").arg("-xf").arg(&tarball).arg("-C").arg(&dir))?;
+    run(step("tar").arg("-xf").arg(&tarball).arg("-C").arg(&dir))?;
     match entries(&dir)?.as_slice() {
         [top] if top.join("arch/um/Makefile").is_file() => Ok(top.clone()),
         _ => Err(bad_source(&tarball, "one directory with arch/um/Makefile in it", "none")),
@@ -57,7 +60,7 @@ fn download(scratch: &Path) -> Result<PathBuf, KernelError> {
 
 fn unpack_package(file: &Path, scratch: &Path) -> Result<PathBuf, KernelError> {
     let dir = scratch.join("unpacked");
-    run(Command::new("dpkg-deb").arg("-x").arg(file).arg(&dir))?;
+    run(step("dpkg-deb").arg("-x").arg(file).arg(&dir))?;
     let sources = dir.join("usr/src");
     let found = entries(&sources).unwrap_or_default().into_iter().find(|path| has_ending(path, ".tar.xz"));
     found.ok_or_else(|| bad_source(file, "a package with usr/src/linux-source-X.Y.tar.xz", "none in it"))
@@ -83,11 +86,13 @@ impl<'a> Apt<'a> {
             fs::create_dir_all(dir.join(part)).map_err(KernelError::host("make", &dir))?;
         }
         fs::write(dir.join("status"), "").map_err(KernelError::host("write in", &dir))?;
-        let targets = Command::new("apt-get")
-            .args(["indextargets", "--format", "$(REPO_URI)", "Created-By: Packages"])
-            .output()
-            .map_err(KernelError::host("run", Path::new("apt-get")))?;
-        let mirror = mirror(&String::from_utf8_lossy(&targets.stdout));
+        let targets = output_of(step("apt-get").args([
+            "indextargets",
+            "--format",
+            "$(REPO_URI)",
+            "Created-By: Packages",
+        ]))?;
+        let mirror = mirror(&targets);
         Ok(Self { dir, scratch, mirror })
     }
 
@@ -99,12 +104,8 @@ impl<'a> Apt<'a> {
             if self.select(&suite).is_err() {
                 continue; // A suite this mirror does not have.
             }
-            let names = self
-                .command("apt-cache")
-                .args(["pkgnames", "linux-source-"])
-                .output()
-                .map_err(KernelError::host("run", Path::new("apt-cache")))?;
-            let newest = newest_source(&String::from_utf8_lossy(&names.stdout));
+            let names = output_of(self.command("apt-cache").args(["pkgnames", "linux-source-"]))?;
+            let newest = newest_source(&names);
             found.extend(newest.map(|version| (suite, version)));
             if newest.is_some_and(|version| version >= Version::SECCOMP) {
                 break;
@@ -125,7 +126,7 @@ impl<'a> Apt<'a> {
     }
 
     fn command(&self, program: &str) -> Command {
-        let mut command = Command::new(program);
+        let mut command = step(program);
         for (option, value) in [
             ("Dir::Etc::sourcelist", "sources.list"),
             ("Dir::State::Lists", "lists"),
@@ -228,7 +229,7 @@ mod tests {
             printf 'Package: p\\nVersion: 1\\nArchitecture: all\\nMaintainer: m\\nDescription: d\\n' >tree/DEBIAN/control
             dpkg-deb --build tree p.deb";
         fs::create_dir_all(&dir).unwrap();
-        run(Command::new("sh").args(["-c", script]).current_dir(&dir)).unwrap();
+        run(step("sh").args(["-c", script]).current_dir(&dir)).unwrap();
         dir
     }
 
