@@ -24,6 +24,9 @@ enum Command {
     Kernel(cmd::kernel::Args),
     /// Run one program in the lab.
     Run(cmd::run::Args),
+    /// Make traffic inside the lab.
+    #[command(hide = true)]
+    Traffic(cmd::traffic::Args),
     #[command(hide = true)]
     InLab(cmd::in_lab::Args),
 }
@@ -49,6 +52,7 @@ fn dispatch(command: Command) -> Outcome {
     match command {
         Command::Kernel(args) => cmd::kernel::run(&args),
         Command::Run(args) => cmd::run::run(args),
+        Command::Traffic(args) => cmd::traffic::run(&args),
         Command::InLab(args) => cmd::in_lab::run(args),
     }
 }

@@ -3,3 +3,4 @@
 pub(crate) mod in_lab;
 pub(crate) mod kernel;
 pub(crate) mod run;
+pub(crate) mod traffic;
