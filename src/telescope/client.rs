@@ -15,6 +15,9 @@ use crate::state::{
 
 /// Packets to an entry, and to destinations the user allows, are routed as without us.
 const BYPASS_RULE: u32 = crate::ownership::FIRST_RULE;
+/// What a layer sends is routed as without us when the kernel works out how large packets may be: through the
+/// circuit's own interface, each layer would take its headers off that interface's MTU once more.
+const LAYER_RULE: u32 = BYPASS_RULE + 1;
 /// What is sent from a circuit's address goes through the circuit.
 const SOURCE_RULE: u32 = BYPASS_RULE + 5;
 /// What goes to a circuit's destinations goes through it.
@@ -67,6 +70,10 @@ impl Client {
             let last = position + 1 == circuit.hops.len();
             let scope = if last || hop.address.is_ipv6() { Scope::Global } else { Scope::Host };
             address(state, &link, hop.address, scope)?;
+            if !last {
+                let main = RuleAction::Lookup(TableId::MAIN);
+                state.rules.insert(rule_from(LAYER_RULE, hop.address, main));
+            }
         }
         if let Some(address6) = exit.address6 {
             address(state, &link, IpAddr::V6(address6), Scope::Global)?;
@@ -189,6 +196,11 @@ pub(super) fn rule_to(priority: u32, destination: IpNet, action: RuleAction) -> 
     Rule { priority, source, destination, input_link: None, protocol: None, action }
 }
 
+fn rule_from(priority: u32, source: IpAddr, action: RuleAction) -> Rule {
+    let destination = Selector::any(source);
+    Rule { priority, source: source.into(), destination, input_link: None, protocol: None, action }
+}
+
 /// The circuit's own table, with nowhere to go when the interface is gone, and the rules that lead there.
 /// A destination of a family that the circuit does not carry is unreachable rather than reached directly.
 fn routing(circuit: &Telescope, exit: &Hop, link: &LinkName, state: &mut State) -> Result<(), Refused> {
@@ -203,14 +215,7 @@ fn routing(circuit: &Telescope, exit: &Hop, link: &LinkName, state: &mut State) 
             let id = RouteId { table, destination: everywhere, metric };
             insert_once(&mut state.routes, id, Route { id, kind, preferred_source, metrics })?;
         }
-        state.rules.insert(Rule {
-            priority: SOURCE_RULE,
-            source: address.into(),
-            destination: everywhere,
-            input_link: None,
-            protocol: None,
-            action: RuleAction::Lookup(table),
-        });
+        state.rules.insert(rule_from(SOURCE_RULE, address, RuleAction::Lookup(table)));
     }
     for prefix in &circuit.traffic {
         let carried = addresses.iter().flatten().any(|address| address.is_ipv4() == prefix.addr().is_ipv4());
