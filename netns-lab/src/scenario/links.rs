@@ -2,6 +2,8 @@
 
 use std::error::Error;
 use std::net::IpAddr;
+use std::thread;
+use std::time::Duration;
 
 use super::wire::{self, PORTS, Route, Servers};
 use super::{Lab, Scenario, Verdicts};
@@ -87,6 +89,8 @@ fn both_ways(verdicts: &mut Verdicts, lab: &Lab, server: IpAddr) -> Result<(), B
         wire::tool(lab, "client", &format!("tcp-load --warmup 0.4 --seconds 1.1 {to}:{} put", PORTS.load))?;
     let fast = wire::number(&put, "mbit_s") >= NEAR_MBIT_S && wire::number(&put, "bytes") >= BYTES as f64;
     verdicts.check(format!("{family}: an upload carries 2 MB near the link's rate"), fast, &put);
+    // What is left of the upload drains before anything else is measured.
+    thread::sleep(Duration::from_secs(2));
     Ok(())
 }
 
