@@ -2,6 +2,8 @@
 //!
 //! Needs root in a kernel with ESP, xfrm interfaces and nftables, and no one else using it: the lab.
 
+#![expect(clippy::unwrap_used, reason = "in a test a panic is the answer")]
+
 use std::process::Command;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -17,15 +19,10 @@ use ippriv::state::{
 use ippriv::suite::Suite;
 use ipprivd::kernel::{Kernel, LinuxKernel};
 
-/// One test at a time: they share a kernel. `None` outside the lab.
-fn lab() -> Option<MutexGuard<'static, ()>> {
+/// One test at a time: they share a kernel.
+fn lab() -> MutexGuard<'static, ()> {
     static KERNEL: Mutex<()> = Mutex::new(());
-    #[expect(clippy::disallowed_methods, reason = "the lab says in the environment that this is it")]
-    if std::env::var_os("IPPRIV_LAB").is_none() {
-        eprintln!("SKIPPED: not in the lab (IPPRIV_LAB is not set)");
-        return None;
-    }
-    Some(KERNEL.lock().unwrap_or_else(PoisonError::into_inner))
+    KERNEL.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 fn run(program: &str, arguments: &str) -> String {
@@ -46,7 +43,7 @@ fn owned(desired: &State) -> State {
 }
 
 /// Makes the objects, reads them back, replaces the first by `replacement`, reads that back, removes all.
-fn life_of(objects: &[Object], replacement: Object) {
+fn life_of(objects: &[Object], replacement: &Object) {
     let before = owned(&State::default());
     execute(&objects.iter().cloned().map(Op::Create).collect::<Vec<_>>());
     let mut expected = before.clone();
@@ -55,7 +52,7 @@ fn life_of(objects: &[Object], replacement: Object) {
 
     execute(&[Op::Replace { old: objects[0].clone(), new: replacement.clone() }]);
     let mut expected = before.clone();
-    let objects: Vec<_> = [&replacement].into_iter().chain(&objects[1..]).cloned().collect();
+    let objects: Vec<_> = [replacement].into_iter().chain(&objects[1..]).cloned().collect();
     objects.iter().for_each(|object| insert(&mut expected, object));
     assert_eq!(owned(&expected), expected);
 
@@ -114,11 +111,12 @@ const IN: SaDirection = SaDirection::In { replay_window: 1024 };
 const OUT: SaDirection = SaDirection::Out { tfc_padding: None, nat_keepalive: None };
 
 #[test]
+#[ignore = "needs the lab kernel; cargo lab test runs it there"]
 fn links() {
-    let Some(_lab) = lab() else { return };
+    let _lab = lab();
     let first = link("ippc1", 1);
     let changed = Link { mtu: Mtu::try_from(1400).unwrap(), up: false, if_id: if_id(3), ..first.clone() };
-    life_of(&[Object::Link(first), Object::Link(link("ippc2", 2))], Object::Link(changed));
+    life_of(&[Object::Link(first), Object::Link(link("ippc2", 2))], &Object::Link(changed));
     with_link(|link| {
         let shown = run("ip", &format!("-d link show {link}"));
         for expected in ["xfrm if_id 0x49500009", "mtu 1280", "UP", "addrgenmode none"] {
@@ -129,8 +127,9 @@ fn links() {
 }
 
 #[test]
+#[ignore = "needs the lab kernel; cargo lab test runs it there"]
 fn security_associations_of_every_suite_and_direction() {
-    let Some(_lab) = lab() else { return };
+    let _lab = lab();
     let mut sas: Vec<_> = (0..).zip(Suite::ALL).map(|(number, suite)| sa(number, suite, IN)).collect();
     sas.extend((10..).zip(Suite::ALL).map(|(number, suite)| sa(number, suite, OUT)));
     let net = |text: &str| text.parse().unwrap();
@@ -153,16 +152,17 @@ fn security_associations_of_every_suite_and_direction() {
     });
     let replacement = sa(0, Suite::AesGcm256, SaDirection::In { replay_window: 4096 });
     let objects: Vec<_> = sas.into_iter().map(Object::Sa).collect();
-    life_of(&objects, Object::Sa(replacement));
+    life_of(&objects, &Object::Sa(replacement));
 }
 
 #[test]
+#[ignore = "needs the lab kernel; cargo lab test runs it there"]
 fn ports_of_an_encapsulation_change_in_place() {
-    let Some(_lab) = lab() else { return };
+    let _lab = lab();
     let ports = |destination_port| Some(UdpEncapsulation { source_port: 4500, destination_port });
     let before = Sa { encapsulation: ports(4500), ..sa(0, Suite::AesGcm128, OUT) };
     let after = Sa { encapsulation: ports(4501), ..before.clone() };
-    life_of(&[Object::Sa(before)], Object::Sa(after));
+    life_of(&[Object::Sa(before)], &Object::Sa(after));
 }
 
 fn policy(direction: PolicyDirection, selector: Selector, templates: &[(&str, &str)]) -> Policy {
@@ -180,8 +180,9 @@ fn policy(direction: PolicyDirection, selector: Selector, templates: &[(&str, &s
 }
 
 #[test]
+#[ignore = "needs the lab kernel; cargo lab test runs it there"]
 fn policies() {
-    let Some(_lab) = lab() else { return };
+    let _lab = lab();
     let v4 = Selector::new("0.0.0.0/0".parse().unwrap(), "0.0.0.0/0".parse().unwrap());
     let v6 = Selector::new("2001:db8::/32".parse().unwrap(), "::/0".parse().unwrap());
     let three = [("10.2.0.1", "192.0.2.3"), ("10.1.0.1", "192.0.2.2"), ("198.51.100.1", "192.0.2.1")];
@@ -195,12 +196,13 @@ fn policies() {
         policy(PolicyDirection::Forward, Selector { protocol: Some(6), ..v4 }, &[("", "192.0.2.1")]),
         policy(PolicyDirection::Out, v6, &[("2001:db8::1", "2001:db8::2")]),
     ];
-    life_of(&policies.map(Object::Policy), Object::Policy(shorter));
+    life_of(&policies.map(Object::Policy), &Object::Policy(shorter));
 }
 
 #[test]
+#[ignore = "needs the lab kernel; cargo lab test runs it there"]
 fn addresses() {
-    let Some(_lab) = lab() else { return };
+    let _lab = lab();
     with_link(|link| {
         let address = |prefix: &str, scope| {
             let id = AddressId { link: link.clone(), prefix: prefix.parse().unwrap() };
@@ -211,7 +213,7 @@ fn addresses() {
             address("10.9.1.1/24", Scope::Host),
             address("2001:db8::1/128", Scope::Global),
         ];
-        life_of(&all, address("10.9.0.1/32", Scope::Host));
+        life_of(&all, &address("10.9.0.1/32", Scope::Host));
         execute(&[Op::Create(all[2].clone())]);
         let shown = run("ip", &format!("-6 address show dev {link}"));
         assert!(shown.contains("nodad") && !shown.contains("tentative"), "{shown}");
@@ -220,8 +222,9 @@ fn addresses() {
 }
 
 #[test]
+#[ignore = "needs the lab kernel; cargo lab test runs it there"]
 fn routes() {
-    let Some(_lab) = lab() else { return };
+    let _lab = lab();
     with_link(|link| {
         let source = AddressId { link: link.clone(), prefix: "10.9.0.1/32".parse().unwrap() };
         let source = Op::Create(Object::Address(Address { id: source, scope: Scope::Global }));
@@ -248,14 +251,15 @@ fn routes() {
             route("2001:db8::/32", 20, RouteKind::Unreachable),
         ];
         let all: Vec<_> = [&rich].into_iter().chain(&rest).cloned().map(Object::Route).collect();
-        life_of(&all, Object::Route(plain));
+        life_of(&all, &Object::Route(plain));
         execute(&[source.inverse()]);
     });
 }
 
 #[test]
+#[ignore = "needs the lab kernel; cargo lab test runs it there"]
 fn rules() {
-    let Some(_lab) = lab() else { return };
+    let _lab = lab();
     let rule = |priority, source: &str, destination: &str, action| Rule {
         priority,
         source: source.parse().unwrap(),
@@ -276,12 +280,13 @@ fn rules() {
         Rule { input_link: Some(name("ippc77")), ..rule(4999, "::/0", "::/0", RuleAction::Unreachable) },
     ];
     let all: Vec<_> = [&first].into_iter().chain(&rest).cloned().map(Object::Rule).collect();
-    life_of(&all, Object::Rule(Rule { action: RuleAction::Unreachable, ..first }));
+    life_of(&all, &Object::Rule(Rule { action: RuleAction::Unreachable, ..first }));
 }
 
 #[test]
+#[ignore = "needs the lab kernel; cargo lab test runs it there"]
 fn nftables() {
-    let Some(_lab) = lab() else { return };
+    let _lab = lab();
     let rules = |rules: &[&str]| rules.iter().map(|rule| NftRule((*rule).to_owned())).collect::<Vec<_>>();
     let set = |name: &str, prefixes: &[&str]| NftSet {
         name: name.into(),
@@ -310,7 +315,7 @@ fn nftables() {
     let mut other = table.clone();
     other.chains[1].rules.pop();
     other.sets.truncate(1);
-    life_of(&[Object::Nft(table.clone())], Object::Nft(other));
+    life_of(&[Object::Nft(table.clone())], &Object::Nft(other));
 
     // What the caller does not know comes back in nft's words, and can be put back.
     execute(&[Op::Create(Object::Nft(table.clone()))]);
@@ -337,8 +342,9 @@ fn nftables() {
 }
 
 #[test]
+#[ignore = "needs the lab kernel; cargo lab test runs it there"]
 fn settings() {
-    let Some(_lab) = lab() else { return };
+    let _lab = lab();
     with_link(|link| {
         let setting = |value: &str| Sysctl {
             link: link.clone(),
@@ -355,8 +361,9 @@ fn settings() {
 }
 
 #[test]
+#[ignore = "needs the lab kernel; cargo lab test runs it there"]
 fn what_others_own_is_never_ours() {
-    let Some(_lab) = lab() else { return };
+    let _lab = lab();
     run(
         "ip",
         "xfrm state add src 192.0.2.1 dst 192.0.2.9 proto esp spi 0x9000 reqid 7 mode tunnel \
@@ -395,8 +402,9 @@ fn what_others_own_is_never_ours() {
 }
 
 #[test]
+#[ignore = "needs the lab kernel; cargo lab test runs it there"]
 fn what_someone_changed_is_ours_but_not_what_we_asked_for() {
-    let Some(_lab) = lab() else { return };
+    let _lab = lab();
     let marks = "reqid 1229979649 mode transport if_id 1229979649";
     run(
         "ip",
@@ -424,8 +432,9 @@ fn what_someone_changed_is_ours_but_not_what_we_asked_for() {
 }
 
 #[test]
+#[ignore = "needs the lab kernel; cargo lab test runs it there"]
 fn a_refusal_is_told_with_the_kernels_words_and_stops_what_follows() {
-    let Some(_lab) = lab() else { return };
+    let _lab = lab();
     let create = |number| Op::Create(Object::Sa(sa(number, Suite::AesGcm256, IN)));
     let again = Op::Create(Object::Link(link("ippc5", 5)));
     let ops = [create(1), create(1), create(2), again.clone()];

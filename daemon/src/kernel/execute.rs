@@ -5,7 +5,7 @@ use ippriv::netlink::{Channel, LinkIndexes, Message, Request, requests};
 use ippriv::plan::{Object, Op, OpError, Outcome};
 use ippriv::state::RouteKind;
 
-use super::socket::{BATCH, Socket};
+use super::socket::{BATCH, Socket, SocketError};
 use super::{nft, sysctl};
 
 pub(super) fn execute(ops: &[Op]) -> Vec<Outcome> {
@@ -107,7 +107,7 @@ impl Executor {
         };
         match slot {
             Some(socket) => Ok(socket),
-            None => Ok(slot.insert(Socket::open(channel).map_err(|error| error.into_op_error())?)),
+            None => Ok(slot.insert(Socket::open(channel).map_err(SocketError::into_op_error)?)),
         }
     }
 
@@ -116,7 +116,7 @@ impl Executor {
         channel: Channel,
         messages: &mut [Message],
     ) -> Result<Vec<Result<(), OpError>>, OpError> {
-        self.socket(channel)?.batch(messages).map_err(|error| error.into_op_error())
+        self.socket(channel)?.batch(messages).map_err(SocketError::into_op_error)
     }
 
     fn one(&mut self, channel: Channel, message: Message) -> Result<(), OpError> {
