@@ -1,6 +1,8 @@
 //! Our netlink messages, octet by octet, against those that iproute2 sends (`tests/data/netlink`), and our
 //! decoders against every way a message can be cut short or altered.
 
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::ops::Range;
