@@ -38,17 +38,22 @@ fn run(program: &str, arguments: &str) -> String {
 
 /// Carries `ops` out and expects each to be done.
 fn execute(ops: &[Op]) {
-    for (op, outcome) in ops.iter().zip(LinuxKernel.execute(ops)) {
+    for (op, outcome) in ops.iter().zip(kernel().execute(ops)) {
         assert_eq!(outcome, Outcome::Done, "{op}");
     }
 }
 
+/// Through the trait, as those who use it see it.
+fn kernel() -> Box<dyn Kernel> {
+    Box::new(LinuxKernel)
+}
+
 fn owned(desired: &State) -> State {
-    LinuxKernel.dump(desired).unwrap().owned
+    kernel().dump(desired).unwrap().owned
 }
 
 /// Makes the objects, reads them back, replaces the first by `replacement`, reads that back, removes all.
-fn life_of(objects: &[Object], replacement: Object) {
+fn life_of(objects: &[Object], replacement: &Object) {
     let before = owned(&State::default());
     execute(&objects.iter().cloned().map(Op::Create).collect::<Vec<_>>());
     let mut expected = before.clone();
@@ -57,7 +62,7 @@ fn life_of(objects: &[Object], replacement: Object) {
 
     execute(&[Op::Replace { old: objects[0].clone(), new: replacement.clone() }]);
     let mut expected = before.clone();
-    let objects: Vec<_> = [&replacement].into_iter().chain(&objects[1..]).cloned().collect();
+    let objects: Vec<_> = [replacement].into_iter().chain(&objects[1..]).cloned().collect();
     objects.iter().for_each(|object| insert(&mut expected, object));
     assert_eq!(owned(&expected), expected);
 
@@ -120,7 +125,7 @@ fn links() {
     let Some(_lab) = lab() else { return };
     let first = link("ippc1", 1);
     let changed = Link { mtu: Mtu::try_from(1400).unwrap(), up: false, if_id: if_id(3), ..first.clone() };
-    life_of(&[Object::Link(first), Object::Link(link("ippc2", 2))], Object::Link(changed));
+    life_of(&[Object::Link(first), Object::Link(link("ippc2", 2))], &Object::Link(changed));
     with_link(|link| {
         let shown = run("ip", &format!("-d link show {link}"));
         for expected in ["xfrm if_id 0x49500009", "mtu 1280", "UP", "addrgenmode none"] {
@@ -155,7 +160,7 @@ fn security_associations_of_every_suite_and_direction() {
     });
     let replacement = sa(0, Suite::AesGcm256, SaDirection::In { replay_window: 4096 });
     let objects: Vec<_> = sas.into_iter().map(Object::Sa).collect();
-    life_of(&objects, Object::Sa(replacement));
+    life_of(&objects, &Object::Sa(replacement));
 }
 
 #[test]
@@ -164,7 +169,29 @@ fn ports_of_an_encapsulation_change_in_place() {
     let ports = |destination_port| Some(UdpEncapsulation { source_port: 4500, destination_port });
     let before = Sa { encapsulation: ports(4500), ..sa(0, Suite::AesGcm128, OUT) };
     let after = Sa { encapsulation: ports(4501), ..before.clone() };
-    life_of(&[Object::Sa(before)], Object::Sa(after));
+    life_of(&[Object::Sa(before)], &Object::Sa(after));
+}
+
+#[test]
+fn what_cannot_be_replaced_stays_as_it_was() {
+    let Some(_lab) = lab() else { return };
+    let before = sa(0, Suite::AesGcm128, OUT);
+    execute(&[Op::Create(Object::Sa(before.clone()))]);
+    // The kernel wants UDP encapsulation for keepalives.
+    let direction = SaDirection::Out { tfc_padding: None, nat_keepalive: Some(20) };
+    let refused = Object::Sa(Sa { direction, ..before.clone() });
+    let mut replace = |old: &Sa| {
+        let ops = [Op::Replace { old: Object::Sa(old.clone()), new: refused.clone() }];
+        format!("{:?}", kernel().execute(&ops))
+    };
+    let outcome = replace(&before);
+    assert!(outcome.contains("Refused { errno: 22"), "{outcome}");
+    assert_eq!(owned(&State::default()).sas.get(&before.id), Some(&before));
+
+    // A stand-in for what someone changed cannot be put back, and that is said.
+    let outcome = replace(&Sa { key: KeyMaterial::new(Vec::new()), ..before });
+    assert!(outcome.contains("not undone: key: found 0 octets, expected 20"), "{outcome}");
+    assert!(owned(&State::default()).is_empty());
 }
 
 fn policy(direction: PolicyDirection, selector: Selector, templates: &[(&str, &str)]) -> Policy {
@@ -197,7 +224,7 @@ fn policies() {
         policy(PolicyDirection::Forward, Selector { protocol: Some(6), ..v4 }, &[("", "192.0.2.1")]),
         policy(PolicyDirection::Out, v6, &[("2001:db8::1", "2001:db8::2")]),
     ];
-    life_of(&policies.map(Object::Policy), Object::Policy(shorter));
+    life_of(&policies.map(Object::Policy), &Object::Policy(shorter));
 }
 
 #[test]
@@ -213,7 +240,7 @@ fn addresses() {
             address("10.9.1.1/24", Scope::Host),
             address("2001:db8::1/128", Scope::Global),
         ];
-        life_of(&all, address("10.9.0.1/32", Scope::Host));
+        life_of(&all, &address("10.9.0.1/32", Scope::Host));
         execute(&[Op::Create(all[2].clone())]);
         let shown = run("ip", &format!("-6 address show dev {link}"));
         assert!(shown.contains("nodad") && !shown.contains("tentative"), "{shown}");
@@ -250,7 +277,7 @@ fn routes() {
             route("2001:db8::/32", 20, RouteKind::Unreachable),
         ];
         let all: Vec<_> = [&rich].into_iter().chain(&rest).cloned().map(Object::Route).collect();
-        life_of(&all, Object::Route(plain));
+        life_of(&all, &Object::Route(plain));
         execute(&[source.inverse()]);
     });
 }
@@ -278,7 +305,7 @@ fn rules() {
         Rule { input_link: Some(name("ippc77")), ..rule(4999, "::/0", "::/0", RuleAction::Unreachable) },
     ];
     let all: Vec<_> = [&first].into_iter().chain(&rest).cloned().map(Object::Rule).collect();
-    life_of(&all, Object::Rule(Rule { action: RuleAction::Unreachable, ..first }));
+    life_of(&all, &Object::Rule(Rule { action: RuleAction::Unreachable, ..first }));
 }
 
 #[test]
@@ -312,7 +339,7 @@ fn nftables() {
     let mut other = table.clone();
     other.chains[1].rules.pop();
     other.sets.truncate(1);
-    life_of(&[Object::Nft(table.clone())], Object::Nft(other));
+    life_of(&[Object::Nft(table.clone())], &Object::Nft(other));
 
     // What the caller does not know comes back in nft's words, and can be put back.
     execute(&[Op::Create(Object::Nft(table.clone()))]);
@@ -380,7 +407,7 @@ fn what_others_own_is_never_ours() {
         metrics: RouteMetrics::default(),
     });
     execute(&[Op::Create(route.clone())]);
-    let current = LinuxKernel.dump(&State::default()).unwrap();
+    let current = kernel().dump(&State::default()).unwrap();
     execute(&[Op::Delete(route)]);
     run("ip", "xfrm state flush");
     run("ip", "xfrm policy flush");
@@ -421,7 +448,7 @@ fn what_someone_changed_is_ours_but_not_what_we_asked_for() {
     let route = Object::Route(owned.routes.values().next().unwrap().clone());
     execute(&[Op::Delete(rule.clone()), Op::Delete(route.clone())]);
     for object in [Object::Sa(found.clone()), rule, route] {
-        assert!(matches!(LinuxKernel.execute(&[Op::Create(object)])[..], [Outcome::Failed(_)]));
+        assert!(matches!(kernel().execute(&[Op::Create(object)])[..], [Outcome::Failed(_)]));
     }
 }
 
@@ -431,20 +458,20 @@ fn a_refusal_is_told_with_the_kernels_words_and_stops_what_follows() {
     let create = |number| Op::Create(Object::Sa(sa(number, Suite::AesGcm256, IN)));
     let again = Op::Create(Object::Link(link("ippc5", 5)));
     let ops = [create(1), create(1), create(2), again.clone()];
-    let outcomes = LinuxKernel.execute(&ops);
+    let outcomes = kernel().execute(&ops);
     assert_eq!(outcomes[0], Outcome::Done);
     assert!(format!("{:?}", outcomes[1]).contains("errno: 17"), "{outcomes:?}");
     assert_eq!(outcomes[2..], [Outcome::Done, Outcome::NotTried]);
     execute(&[create(1).inverse(), create(2).inverse()]);
 
     let lo = Op::Create(Object::Link(link("ippc6", 5)));
-    let outcomes = LinuxKernel.execute(&[again.clone(), lo]);
+    let outcomes = kernel().execute(&[again.clone(), lo]);
     assert!(matches!(outcomes[..], [Outcome::Done, Outcome::Failed(_)]), "{outcomes:?}");
     execute(&[again.inverse()]);
 
     let mut unknown = sa(3, Suite::AesGcm256, IN);
     unknown.direction = SaDirection::In { replay_window: 33 };
-    let outcomes = LinuxKernel.execute(&[create(1), Op::Create(Object::Sa(unknown))]);
+    let outcomes = kernel().execute(&[create(1), Op::Create(Object::Sa(unknown))]);
     let text = "replay window 33: expected a multiple of 32, from 32 to 4096";
     assert_eq!(outcomes[1], Outcome::Failed(ippriv::plan::OpError::Tool(text.into())));
     execute(&[create(1).inverse()]);

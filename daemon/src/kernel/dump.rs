@@ -20,7 +20,7 @@ pub(super) fn dump(desired: &State) -> Result<Current, KernelError> {
 }
 
 fn open(channel: Channel) -> Result<Socket, KernelError> {
-    Socket::open(channel).map_err(|error| KernelError::Netlink { what: "anything", error })
+    Socket::open(channel).map_err(|error| KernelError::Netlink { what: "the kernel's state", error })
 }
 
 fn ask<D: Dump>(socket: &mut Socket, what: &'static str, dump: &D) -> Result<Vec<D::Item>, KernelError> {
