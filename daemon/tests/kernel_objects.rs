@@ -4,6 +4,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
+use std::io::Write;
 use std::process::Command;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -24,7 +25,9 @@ fn lab() -> Option<MutexGuard<'static, ()>> {
     static KERNEL: Mutex<()> = Mutex::new(());
     #[expect(clippy::disallowed_methods, reason = "the lab says in the environment that this is it")]
     if std::env::var_os("IPPRIV_LAB").is_none() {
-        eprintln!("SKIPPED: not in the lab (IPPRIV_LAB is not set)");
+        // The test runner keeps what `eprintln` says to itself.
+        let text = "SKIPPED: not in the lab (IPPRIV_LAB is not set)\n";
+        std::io::stderr().write_all(text.as_bytes()).unwrap();
         return None;
     }
     Some(KERNEL.lock().unwrap_or_else(PoisonError::into_inner))
@@ -180,7 +183,7 @@ fn what_cannot_be_replaced_stays_as_it_was() {
     // The kernel wants UDP encapsulation for keepalives.
     let direction = SaDirection::Out { tfc_padding: None, nat_keepalive: Some(20) };
     let refused = Object::Sa(Sa { direction, ..before.clone() });
-    let mut replace = |old: &Sa| {
+    let replace = |old: &Sa| {
         let ops = [Op::Replace { old: Object::Sa(old.clone()), new: refused.clone() }];
         format!("{:?}", kernel().execute(&ops))
     };
@@ -380,6 +383,70 @@ fn settings() {
             execute(&[Op::Create(Object::Sysctl(setting(value)))]);
             assert_eq!(owned(&desired), desired);
         }
+    });
+}
+
+#[test]
+fn the_usual_tools_show_what_was_made() {
+    let Some(_lab) = lab() else { return };
+    let shows = |command: &str, expected: &[&str]| {
+        let (program, arguments) = command.split_once(' ').unwrap();
+        let shown = run(program, arguments);
+        for expected in expected {
+            assert!(shown.contains(expected), "{command}: {expected}: {shown}");
+        }
+    };
+    with_link(|link| {
+        let any = Selector::new("0.0.0.0/0".parse().unwrap(), "0.0.0.0/0".parse().unwrap());
+        let made = [
+            Object::Sa(Sa {
+                encapsulation: Some(UdpEncapsulation { source_port: 4500, destination_port: 61234 }),
+                ..sa(1, Suite::AesGcm128, OUT)
+            }),
+            Object::Sa(sa(2, Suite::AesCbc128HmacSha256, IN)),
+            Object::Policy(policy(PolicyDirection::Out, any, &[("192.0.2.1", "192.0.2.2")])),
+            Object::Route(Route {
+                id: RouteId {
+                    table: TableId(FIRST + 1),
+                    destination: "10.8.0.0/16".parse().unwrap(),
+                    metric: 5,
+                },
+                kind: RouteKind::Link(link.clone()),
+                preferred_source: None,
+                metrics: RouteMetrics { advmss: Some(1240), ..RouteMetrics::default() },
+            }),
+            Object::Rule(Rule {
+                priority: 4950,
+                source: "10.8.0.0/16".parse().unwrap(),
+                destination: "0.0.0.0/0".parse().unwrap(),
+                input_link: None,
+                protocol: Some(6),
+                action: RuleAction::Lookup(TableId(FIRST + 1)),
+            }),
+        ];
+        execute(&made.clone().map(Op::Create));
+        shows(
+            "ip -s xfrm state list spi 0x1001",
+            &[
+                "src 192.0.2.1 dst 192.0.2.2\n\tproto esp spi 0x00001001",
+                "reqid 1229979649(0x49500001) mode tunnel",
+                "flag nopmtudisc af-unspec esn",
+                "extra_flag dont-encap-dscp",
+                "aead rfc4106(gcm(aes)) 0x0102030405060708090a0b0c0d0e0f1011121314 (160 bits) 128",
+                "encap type espinudp sport 4500 dport 61234",
+                "if_id 0x49500001",
+            ],
+        );
+        let integrity =
+            "auth-trunc hmac(sha256) 0x1112131415161718191a1b1c1d1e1f202122232425262728292a2b2c2d2e2f30 128";
+        let window = "replay_window 1024, bitmap-length 32";
+        shows("ip xfrm state list spi 0x1002", &[integrity, "enc cbc(aes) 0x0102", window]);
+        let template = "tmpl src 192.0.2.1 dst 192.0.2.2\n\t\tproto esp reqid 1229979648 mode tunnel";
+        shows("ip xfrm policy", &["dir out priority 100", template, "if_id 0x49500001"]);
+        let table = format!("ip route list table {}", FIRST + 1);
+        shows(&table, &["10.8.0.0/16 dev ippc9 proto 73 scope link metric 5 advmss 1240"]);
+        shows("ip rule", &["4950:\tfrom 10.8.0.0/16 ipproto tcp lookup 1229979649 proto 73"]);
+        execute(&made.map(Op::Delete));
     });
 }
 

@@ -141,7 +141,7 @@ impl From<Malformed> for Unanswered {
 mod tests {
     use super::super::attr::Writer;
     use super::super::message::answer;
-    use super::super::{LinkDump, LinkEntry, Parsed};
+    use super::super::{LinkDump, LinkEntry};
     use super::*;
 
     const MULTI: u16 = 2;
@@ -202,8 +202,7 @@ mod tests {
         assert_eq!(answers.feed(&[link(5, 0, 1), link(4, 0, 2)].concat()), Ok(Progress::More));
         assert_eq!(answers.feed(&link(5, 0, 3)), Ok(Progress::More));
         assert_eq!(answers.feed(&done(5)), Ok(Progress::Complete));
-        let expected =
-            [1, 3].map(|index| LinkEntry { index, name: None, if_id: None, link: Parsed::Foreign(()) });
+        let expected = [1, 3].map(|index| LinkEntry { index, name: None, if_id: None, ours: None });
         assert_eq!(answers.into_items(), expected);
     }
 
