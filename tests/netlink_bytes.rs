@@ -428,6 +428,38 @@ fn every_bit_of_a_security_association_counts() {
 }
 
 #[test]
+fn before_linux_6_10_the_window_tells_the_direction() {
+    for original in [sa(Suite::AesGcm256, incoming(128)), sa(Suite::AesGcm256, OUT)] {
+        let payload = payload(Object::Sa(original.clone()));
+        let mut old = payload[..SA_INFO].to_vec();
+        let mut at = SA_INFO;
+        for attribute in Attributes::new(&payload[SA_INFO..]).map(Result::unwrap) {
+            let end = at + (4 + attribute.content.len()).next_multiple_of(4);
+            // XFRMA_SA_DIR.
+            if attribute.kind != 33 {
+                old.extend_from_slice(&payload[at..end]);
+            }
+            at = end;
+        }
+        assert_eq!(SaDump::All.parse(&old), Ok(Parsed::Ours(original)));
+    }
+}
+
+#[test]
+fn security_associations_that_cannot_be_in_the_way_are_irrelevant() {
+    let with = |range: Range<usize>, octets: &[u8]| {
+        let mut payload = payload(Object::Sa(sa(Suite::AesGcm256, OUT)));
+        payload[range].copy_from_slice(octets);
+        SaDump::All.parse(&payload).unwrap()
+    };
+    // One that still waits for its SPI, one of AH.
+    assert_eq!(with(72..76, &[0; 4]), Parsed::Irrelevant);
+    assert_eq!(with(76..77, &[51]), Parsed::Irrelevant);
+    let reqid = 208..212;
+    assert_eq!(with(reqid, &7_u32.to_ne_bytes()), Parsed::Foreign(sa(Suite::AesGcm256, OUT).id));
+}
+
+#[test]
 fn every_bit_of_a_policy_counts() {
     let any = Selector::new(net("0.0.0.0/0"), net("10.0.0.0/8"));
     let original = policy(PolicyDirection::Out, any, &THREE);

@@ -281,6 +281,9 @@ fn routes() {
         ];
         let all: Vec<_> = [&rich].into_iter().chain(&rest).cloned().map(Object::Route).collect();
         life_of(&all, &Object::Route(plain));
+        let unreachable = Object::Route(route("::/0", 10, RouteKind::Unreachable));
+        life_of(&[Object::Route(rest[2].clone())], &unreachable);
+        life_of(&[unreachable], &Object::Route(rest[2].clone()));
         execute(&[source.inverse()]);
     });
 }
