@@ -1,7 +1,7 @@
 //! Carrying out operations, many at once where the kernel takes many.
 
 use ippriv::id::LinkName;
-use ippriv::netlink::{Channel, LinkIndexes, Message, Request, requests};
+use ippriv::netlink::{Channel, LinkIndexes, Message, Request, Undo, requests};
 use ippriv::plan::{Object, Op, OpError, Outcome};
 use ippriv::state::RouteKind;
 
@@ -127,24 +127,27 @@ impl Executor {
     fn in_turn(&mut self, channel: Channel, requests: Vec<Request>) -> Result<(), OpError> {
         let mut undos = Vec::new();
         for request in requests {
-            if let Err(error) = self.one(channel, request.message) {
-                return Err(self.undo(channel, undos, error));
+            if let Err(cause) = self.one(channel, request.message) {
+                return Err(match self.undo(channel, undos) {
+                    Ok(()) => cause,
+                    Err(error) => OpError::Tool(format!("{cause}; what came before was not undone: {error}")),
+                });
             }
-            undos.extend(request.undo);
+            undos.push(request.undo);
         }
         Ok(())
     }
 
-    /// Sends `undos`, the last one first; `cause`, with what went wrong now.
-    fn undo(&mut self, channel: Channel, undos: Vec<Message>, cause: OpError) -> OpError {
-        for message in undos.into_iter().rev() {
-            if let Err(error) = self.one(channel, message) {
-                return OpError::Tool(format!(
-                    "{cause}; and what came before it could not be undone: {error}"
-                ));
+    /// Undoes requests, the last one first.
+    fn undo(&mut self, channel: Channel, undos: Vec<Undo>) -> Result<(), OpError> {
+        for undo in undos.into_iter().rev() {
+            match undo {
+                Undo::Nothing => {}
+                Undo::Send(message) => self.one(channel, message)?,
+                Undo::Impossible(error) => return Err(OpError::Tool(error.to_string())),
             }
         }
-        cause
+        Ok(())
     }
 }
 
