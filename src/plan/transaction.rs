@@ -80,7 +80,7 @@ pub struct Transaction {
 }
 
 impl Transaction {
-    /// Starts to turn `before` into `desired` by `plan`, which [`diff`](super::diff) gave for these two.
+    /// Starts to turn `before` into `desired` by `plan`, which [`diff`](fn@super::diff) gave for these two.
     #[must_use]
     pub const fn new(plan: Plan, desired: State, before: Current) -> Self {
         Self { plan, desired, before, phase: Phase::Execute, failure: None }

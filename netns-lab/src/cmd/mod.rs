@@ -1,6 +1,7 @@
 //! The commands, one file for each noun.
 
 pub(crate) mod cargo;
+pub(crate) mod demo;
 pub(crate) mod in_lab;
 pub(crate) mod kernel;
 pub(crate) mod run;
