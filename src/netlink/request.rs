@@ -60,13 +60,24 @@ pub enum Channel {
     Route,
 }
 
-/// One request, and how to undo it when a later one of the same operation fails.
+/// One request, and how to undo it should a later one of the same operation be refused.
 #[derive(Debug, Clone)]
 pub struct Request {
     /// What to send.
     pub message: Message,
-    /// What to send to undo it, if a later request of the operation is refused.
-    pub undo: Option<Message>,
+    /// How to undo it.
+    pub undo: Undo,
+}
+
+/// How to undo a request.
+#[derive(Debug, Clone)]
+pub enum Undo {
+    /// There is nothing to undo: no request follows, or undoing those before it undoes this one.
+    Nothing,
+    /// By sending this.
+    Send(Message),
+    /// Not at all, for it removed an object that cannot be made again.
+    Impossible(Unencodable),
 }
 
 /// The requests that carry `op` out, in order: one where the kernel can do it in one. Operations on
@@ -77,7 +88,7 @@ pub struct Request {
 pub fn requests(op: &Op, links: &LinkIndexes) -> Result<Vec<Request>, Unencodable> {
     match op {
         Op::Create(Object::Link(link)) => {
-            let create = Request { message: link::create(link), undo: Some(link::delete(&link.name)) };
+            let create = Request { message: link::create(link), undo: Undo::Send(link::delete(&link.name)) };
             let without = has_ipv6(link).then(|| only(link::without_addresses(&link.name)));
             let up = only(link::change(link, link));
             Ok(std::iter::once(create).chain(without).chain([up]).collect())
@@ -89,7 +100,7 @@ pub fn requests(op: &Op, links: &LinkIndexes) -> Result<Vec<Request>, Unencodabl
 }
 
 const fn only(message: Message) -> Request {
-    Request { message, undo: None }
+    Request { message, undo: Undo::Nothing }
 }
 
 fn create(object: &Object, links: &LinkIndexes) -> Result<Option<Message>, Unencodable> {
@@ -132,7 +143,10 @@ fn replace(old: &Object, new: &Object, links: &LinkIndexes) -> Result<Vec<Reques
             Ok(vec![only(update_sa(new)?)])
         }
         _ => {
-            let undo = create(old, links).ok().flatten();
+            let undo = match create(old, links) {
+                Ok(message) => message.map_or(Undo::Nothing, Undo::Send),
+                Err(error) => Undo::Impossible(error),
+            };
             let first = delete(old, links)?.map(|message| Request { message, undo });
             let second = create(new, links)?.map(only);
             Ok(first.into_iter().chain(second).collect())
