@@ -357,6 +357,8 @@ fn an_exit_masquerades_and_refuses_what_is_nobodys() {
         ["ip saddr @pool iifname \"ippt\" oifname != \"ipp*\" masquerade fully-random"]
     );
     let forward = chain(&exit.state, "forward");
+    let bare = "iifname \"ippt\" oifname != \"ipp*\" ct state invalid,untracked drop";
+    assert!(forward.contains(&bare), "what is not masqueraded would show the pool's addresses");
     assert!(forward.iter().any(|rule| rule.contains("ip daddr @exit_reject reject")));
     assert!(!forward.contains(&"iifname \"ippt\" oifname != \"ippo*\" drop"));
     let asked: Vec<_> = exit.requirements.iter().map(|asked| asked.path).collect();

@@ -136,6 +136,8 @@ impl Firewall {
 
     fn exit(&mut self, relay: &Relay, policy: &ExitPolicy) {
         let leaving = "iifname \"ippt\" oifname != \"ipp*\"";
+        // masquerading skips such packets, so that they would leave with the pool's addresses
+        self.forward.push(format!("{leaving} ct state invalid,untracked drop"));
         for (v4, name, word) in [(true, "exit_reject", "ip"), (false, "exit_reject6", "ip6")] {
             let prefixes: Vec<IpNet> =
                 policy.reject.iter().copied().filter(|prefix| prefix.addr().is_ipv4() == v4).collect();
