@@ -27,6 +27,15 @@ pub(super) const ALL: &[Scenario] = &[
 const DIRECT: u64 = 50_000;
 const CARRIED: u64 = 300_000;
 
+/// Turns the pings of a client into answers.
+const ANSWERS_TO_NOTHING: &str = "table inet odd {
+    chain out {
+        type filter hook output priority filter
+        oifname ippc1 icmp type echo-request icmp type set echo-reply counter
+        oifname ippc1 icmpv6 type echo-request icmpv6 type set echo-reply counter
+    }
+}";
+
 fn ping(verdicts: &mut Verdicts) -> Result<(), Box<dyn Error>> {
     let lab = Lab::chain(3)?;
     verdicts.equal("IPv4 answers", &lab.ping("client", lab.address4("server")?.into(), 3)?, &3);
@@ -50,13 +59,14 @@ fn hops(count: usize, verdicts: &mut Verdicts) -> Result<(), Box<dyn Error>> {
     let (captures, ()) = wire::captured(&lab, || {
         for server in &route.server {
             if wish.ipv6 || server.is_ipv4() {
-                wire::everything_passes(verdicts, &lab, *server, CARRIED)?;
+                wire::everything_passes(verdicts, &lab, *server, CARRIED, 0.5)?;
             } else {
                 let answers = lab.ping("client", *server, 3)?;
                 verdicts.equal("IPv6, which it does not carry, is refused", &answers, &0);
             }
         }
-        from_inner_layers(verdicts, &lab)
+        from_inner_layers(verdicts, &lab)?;
+        of_no_connection(verdicts, &lab)
     })?;
     wire::judge(verdicts, &route, &captures);
     let errors = lab.on("client", &["ip", "-s", "link", "show", "ippc1"])?;
@@ -93,11 +103,25 @@ fn from_inner_layers(verdicts: &mut Verdicts, lab: &Lab) -> Result<(), Box<dyn E
     Ok(())
 }
 
+/// Sends packets that the exit's NAT refuses, as they answer nothing: they must not leave it with their own source.
+fn of_no_connection(verdicts: &mut Verdicts, lab: &Lab) -> Result<(), Box<dyn Error>> {
+    let client = lab.net.node("client")?;
+    client.run_with(&["nft", "-f", "-"], ANSWERS_TO_NOTHING)?;
+    for to in [lab.address4("server")?.into(), lab.address6("server")?.into()] {
+        verdicts.equal(format!("echo replies to {to} are not answered"), &lab.ping("client", to, 2)?, &0);
+    }
+    let counted = lab.on("client", &["nft", "list", "table", "inet", "odd"])?;
+    client.run(&["nft", "delete", "table", "inet", "odd"])?;
+    let rule = counted.lines().find(|line| line.contains(" icmp type ")).unwrap_or_default().trim();
+    verdicts.check("they were sent through the circuit", rule.contains("counter packets 2"), rule);
+    Ok(())
+}
+
 /// What the checks of links find when there is no circuit: everything in clear on every link of the way.
 fn direct(verdicts: &mut Verdicts, lab: &Lab, route: &Route) -> Result<(), Box<dyn Error>> {
     let (captures, ()) = wire::captured(lab, || {
         for server in &route.server {
-            wire::everything_passes(verdicts, lab, *server, DIRECT)?;
+            wire::everything_passes(verdicts, lab, *server, DIRECT, 0.2)?;
         }
         Ok(())
     })?;

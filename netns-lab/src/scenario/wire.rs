@@ -306,15 +306,16 @@ pub(super) fn everything_passes(
     lab: &Lab,
     server: IpAddr,
     bytes: u64,
+    seconds: f64,
 ) -> Result<(), Box<dyn Error>> {
     let family = if server.is_ipv4() { "IPv4" } else { "IPv6" };
     let to = host(server);
     let get = tool(lab, "client", &format!("http-get http://{to}:{}/{bytes}", PORTS.http))?;
     let whole = get["intact"] == true && get["bytes"] == bytes;
     verdicts.check(format!("{family}: a download of {bytes} bytes arrives whole"), whole, &get);
-    let put = tool(lab, "client", &format!("tcp-load --seconds 0.5 {to}:{} put", PORTS.load))?;
+    let put = tool(lab, "client", &format!("tcp-load --seconds {seconds} {to}:{} put", PORTS.load))?;
     let sent = number(&put, "bytes") >= bytes as f64 / 2.0;
-    verdicts.check(format!("{family}: an upload carries at least half of that in 0.5 s"), sent, &put);
+    verdicts.check(format!("{family}: an upload carries at least half of that in {seconds} s"), sent, &put);
     let asks = tool(lab, "client", &format!("udp-ask {to}:{} 20", PORTS.dns))?;
     verdicts.check(format!("{family}: 20 UDP questions are answered"), asks["answered"] == 20, &asks);
     verdicts.equal(format!("{family}: 3 pings are answered"), &lab.ping("client", server, 3)?, &3);
