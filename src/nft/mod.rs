@@ -29,8 +29,10 @@ struct HookWords {
     number: i64,
 }
 
-const HOOKS: [HookWords; 5] = {
-    use crate::state::NftHook::{Forward, ForwardMangle, Input, Output, PostroutingNat};
+const HOOKS: [HookWords; 7] = {
+    use crate::state::NftHook::{
+        Forward, ForwardMangle, Input, Output, PostroutingLast, PostroutingNat, PreroutingMangle,
+    };
     [
         HookWords { hook: Input, kind: "filter", point: "input", priority: "filter", number: 0 },
         HookWords { hook: Forward, kind: "filter", point: "forward", priority: "filter", number: 0 },
@@ -43,6 +45,20 @@ const HOOKS: [HookWords; 5] = {
             number: 100,
         },
         HookWords { hook: ForwardMangle, kind: "filter", point: "forward", priority: "mangle", number: -150 },
+        HookWords {
+            hook: PreroutingMangle,
+            kind: "filter",
+            point: "prerouting",
+            priority: "mangle",
+            number: -150,
+        },
+        HookWords {
+            hook: PostroutingLast,
+            kind: "filter",
+            point: "postrouting",
+            priority: "srcnat + 1",
+            number: 101,
+        },
     ]
 };
 

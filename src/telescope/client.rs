@@ -186,7 +186,7 @@ fn address(state: &mut State, link: &LinkName, address: IpAddr, scope: Scope) ->
 
 pub(super) fn rule_to(priority: u32, destination: IpNet, action: RuleAction) -> Rule {
     let source = Selector::any(destination.addr());
-    Rule { priority, source, destination, input_link: None, protocol: None, action }
+    Rule { priority, source, destination, input_link: None, protocol: None, mark: None, action }
 }
 
 /// The circuit's own table, with nowhere to go when the interface is gone, and the rules that lead there.
@@ -209,6 +209,7 @@ fn routing(circuit: &Telescope, exit: &Hop, link: &LinkName, state: &mut State) 
             destination: everywhere,
             input_link: None,
             protocol: None,
+            mark: None,
             action: RuleAction::Lookup(table),
         });
     }
