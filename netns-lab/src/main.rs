@@ -24,6 +24,8 @@ enum Command {
     Kernel(cmd::kernel::Args),
     /// Run one program in the lab.
     Run(cmd::run::Args),
+    /// Measure figures in the lab.
+    Bench(cmd::bench::Args),
     /// Make traffic inside the lab.
     #[command(hide = true)]
     Traffic(cmd::traffic::Args),
@@ -52,6 +54,7 @@ fn dispatch(command: Command) -> Outcome {
     match command {
         Command::Kernel(args) => cmd::kernel::run(&args),
         Command::Run(args) => cmd::run::run(args),
+        Command::Bench(args) => cmd::bench::run(&args),
         Command::Traffic(args) => cmd::traffic::run(&args),
         Command::InLab(args) => cmd::in_lab::run(args),
     }

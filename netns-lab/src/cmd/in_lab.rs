@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-use ippriv_lab::scenario;
+use ippriv_lab::{bench, scenario};
 
 use crate::Outcome;
 
@@ -15,6 +15,7 @@ pub(crate) struct Args {
 #[derive(clap::Subcommand)]
 enum What {
     Scenario { name: String },
+    Bench { name: String },
 }
 
 pub(crate) fn run(args: Args) -> Outcome {
@@ -25,6 +26,10 @@ pub(crate) fn run(args: Args) -> Outcome {
             } else {
                 Err(format!("no scenario {name}").into())
             }
+        }
+        What::Bench { name } => {
+            bench::in_lab(&name)?;
+            Ok(ExitCode::SUCCESS)
         }
     }
 }

@@ -1,5 +1,6 @@
 //! The commands, one file for each noun.
 
+pub(crate) mod bench;
 pub(crate) mod in_lab;
 pub(crate) mod kernel;
 pub(crate) mod run;
