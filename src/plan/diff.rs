@@ -101,6 +101,8 @@ impl Builder {
             self.prelude.extend(routes.map(|route| Op::Delete(Object::Route(route.clone()))));
             let addresses = owned.addresses.values().filter(|address| address.id.link == link.name);
             self.prelude.extend(addresses.map(|address| Op::Delete(Object::Address(address.clone()))));
+            let settings = owned.sysctls.values().filter(|sysctl| sysctl.link == link.name);
+            self.prelude.extend(settings.map(|sysctl| Op::Delete(Object::Sysctl(sysctl.clone()))));
             left.routes.retain(|_, route| !over(&route.kind));
             left.addresses.retain(|id, _| id.link != link.name);
             left.sysctls.retain(|_, sysctl| sysctl.link != link.name);
@@ -140,7 +142,7 @@ impl Builder {
         self.remove.extend(obsolete.map(|(_, old)| Op::Delete(object(old.clone()))));
     }
 
-    /// Settings are never removed: they go with their interface.
+    /// Settings go with their interface: those of one that stays are left alone.
     fn sysctls(&mut self, desired: &State, owned: &State) {
         for (path, new) in &desired.sysctls {
             match owned.sysctls.get(path) {
@@ -151,23 +153,31 @@ impl Builder {
                 Some(_) => {}
             }
         }
+        let going = owned.sysctls.values().filter(|sysctl| !desired.links.contains_key(&sysctl.link));
+        self.remove.extend(going.map(|sysctl| Op::Delete(Object::Sysctl(sysctl.clone()))));
     }
 
     /// An SA to receive through comes before one to send through, for the newest of the latter is used at
     /// once; they go the other way round. The kernel changes no key in place, so that an altered SA goes
-    /// right before its successor comes.
+    /// right before its successor comes, which goes on counting if it has the same key.
     fn sas(&mut self, desired: &State, owned: &State) {
         for direction in [Direction::In, Direction::Out] {
             for (id, new) in &desired.sas {
                 if new.direction.direction() != direction {
                     continue;
                 }
+                let mut new = new.clone();
                 match owned.sas.get(id) {
-                    Some(old) if old == new => continue,
-                    Some(old) => self.make.push(Op::Delete(Object::Sa(old.clone()))),
+                    Some(old) if *old == new => continue,
+                    Some(old) => {
+                        if old.key == new.key {
+                            new.progress = old.progress;
+                        }
+                        self.make.push(Op::Delete(Object::Sa(old.clone())));
+                    }
                     None => {}
                 }
-                self.make.push(Op::Create(Object::Sa(new.clone())));
+                self.make.push(Op::Create(Object::Sa(new)));
             }
         }
         for direction in [Direction::In, Direction::Out] {
