@@ -3,7 +3,15 @@
 //! A scenario runs as a program inside the lab ([`in_lab`]) and reports to the host ([`run`]) line by line.
 
 mod circuits;
+mod command;
+mod dice;
+mod faults;
+mod foreign;
+mod identity;
 mod lab;
+mod listing;
+mod plans;
+mod secrets;
 mod verdict;
 
 use std::error::Error;
@@ -29,7 +37,8 @@ pub struct Scenario {
 }
 
 /// Every scenario, in the order of tests.
-pub const ALL: &[&[Scenario]] = &[circuits::ALL];
+pub const ALL: &[&[Scenario]] =
+    &[circuits::ALL, plans::ALL, foreign::ALL, faults::ALL, command::ALL, secrets::ALL];
 
 /// All scenarios, one after the other.
 pub fn all() -> impl Iterator<Item = &'static Scenario> {
