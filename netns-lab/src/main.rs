@@ -26,6 +26,10 @@ enum Command {
     Run(cmd::run::Args),
     /// Measure figures in the lab.
     Bench(cmd::bench::Args),
+    /// Show real traffic through a telescope, and who sees what of it.
+    Demo(cmd::demo::Args),
+    /// Check everything.
+    Test(cmd::test::Args),
     /// Make traffic inside the lab.
     #[command(hide = true)]
     Traffic(cmd::traffic::Args),
@@ -55,6 +59,8 @@ fn dispatch(command: Command) -> Outcome {
         Command::Kernel(args) => cmd::kernel::run(&args),
         Command::Run(args) => cmd::run::run(args),
         Command::Bench(args) => cmd::bench::run(&args),
+        Command::Demo(args) => cmd::demo::run(&args),
+        Command::Test(args) => cmd::test::run(&args),
         Command::Traffic(args) => cmd::traffic::run(&args),
         Command::InLab(args) => cmd::in_lab::run(args),
     }

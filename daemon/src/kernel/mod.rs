@@ -37,7 +37,7 @@ pub enum KernelError {
         what: &'static str,
     },
     /// Netlink failed.
-    #[error("cannot read {what} from the kernel: {error}")]
+    #[error("cannot read {what}: {error}")]
     Netlink {
         /// What was asked for.
         what: &'static str,

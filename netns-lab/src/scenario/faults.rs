@@ -79,7 +79,8 @@ impl Kernel for FaultyKernel {
 const fn socket(op: &Op) -> Option<&'static str> {
     match op.object() {
         Object::Sa(_) | Object::Policy(_) => Some("xfrm"),
-        Object::Address(_) | Object::Route(_) | Object::Rule(_) => Some("route"),
+        Object::Address(_) => Some("address"),
+        Object::Route(_) | Object::Rule(_) => Some("route"),
         Object::Link(_) | Object::Nft(_) | Object::Sysctl(_) => None,
     }
 }

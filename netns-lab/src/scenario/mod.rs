@@ -7,12 +7,16 @@ mod command;
 mod dice;
 mod faults;
 mod foreign;
+mod headers;
 mod identity;
 mod lab;
+mod links;
 mod listing;
+mod pair;
 mod plans;
 mod secrets;
 mod verdict;
+mod wire;
 
 use std::error::Error;
 use std::io::{self, Write as _};
@@ -37,8 +41,17 @@ pub struct Scenario {
 }
 
 /// Every scenario, in the order of tests.
-pub const ALL: &[&[Scenario]] =
-    &[circuits::ALL, plans::ALL, foreign::ALL, faults::ALL, command::ALL, secrets::ALL];
+pub const ALL: &[&[Scenario]] = &[
+    circuits::ALL,
+    pair::ALL,
+    links::ALL,
+    headers::ALL,
+    plans::ALL,
+    foreign::ALL,
+    faults::ALL,
+    command::ALL,
+    secrets::ALL,
+];
 
 /// All scenarios, one after the other.
 pub fn all() -> impl Iterator<Item = &'static Scenario> {
