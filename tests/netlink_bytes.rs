@@ -16,7 +16,7 @@ use ippriv::ownership::FIRST;
 use ippriv::plan::{Object, Op};
 use ippriv::secret::KeyMaterial;
 use ippriv::state::{
-    Action, Address, AddressId, Link, Policy, PolicyDirection, PolicyId, Route, RouteId, RouteKind,
+    Action, Address, AddressId, Link, Policy, PolicyDirection, PolicyId, Progress, Route, RouteId, RouteKind,
     RouteMetrics, Rule, RuleAction, Sa, SaDirection, SaId, Scope, Selector, Template, UdpEncapsulation,
 };
 use ippriv::suite::Suite;
@@ -142,6 +142,7 @@ fn sa(suite: Suite, direction: SaDirection) -> Sa {
         key: key(suite),
         selector: None,
         encapsulation: None,
+        progress: Progress::default(),
     }
 }
 

@@ -13,8 +13,8 @@ use ippriv::plan::{Object, Op, Outcome};
 use ippriv::secret::KeyMaterial;
 use ippriv::state::{
     Action, Address, AddressId, Link, NftChain, NftHook, NftRule, NftSet, NftSetKind, NftTable, Policy,
-    PolicyDirection, PolicyId, Route, RouteId, RouteKind, RouteMetrics, Rule, RuleAction, Sa, SaDirection,
-    SaId, Scope, Selector, State, Sysctl, Template, UdpEncapsulation,
+    PolicyDirection, PolicyId, Progress, Route, RouteId, RouteKind, RouteMetrics, Rule, RuleAction, Sa,
+    SaDirection, SaId, Scope, Selector, State, Sysctl, Template, UdpEncapsulation,
 };
 use ippriv::suite::Suite;
 use ipprivd::kernel::{Kernel, LinuxKernel};
@@ -109,6 +109,7 @@ fn sa(number: u32, suite: Suite, direction: SaDirection) -> Sa {
         key: KeyMaterial::new((1..).take(suite.key_length()).collect()),
         selector: None,
         encapsulation: None,
+        progress: Progress::default(),
     }
 }
 

@@ -24,6 +24,8 @@ enum Command {
     Kernel(cmd::kernel::Args),
     /// Run one program in the lab.
     Run(cmd::run::Args),
+    /// Measure figures in the lab.
+    Bench(cmd::bench::Args),
     /// Show real traffic through a telescope, and who sees what of it.
     Demo(cmd::demo::Args),
     /// Check everything.
@@ -56,6 +58,7 @@ fn dispatch(command: Command) -> Outcome {
     match command {
         Command::Kernel(args) => cmd::kernel::run(&args),
         Command::Run(args) => cmd::run::run(args),
+        Command::Bench(args) => cmd::bench::run(&args),
         Command::Demo(args) => cmd::demo::run(&args),
         Command::Test(args) => cmd::test::run(&args),
         Command::Traffic(args) => cmd::traffic::run(&args),

@@ -9,7 +9,7 @@ use super::numbers::TRAFFIC_TABLE;
 use super::{Client, Desired, Hop, MAX_HOPS, Refused, Telescope, insert_once, same_family};
 use crate::id::{LinkName, TableId};
 use crate::state::{
-    Action, Address, AddressId, Direction, Link, Policy, PolicyDirection, PolicyId, Route, RouteId,
+    Action, Address, AddressId, Direction, Link, Policy, PolicyDirection, PolicyId, Progress, Route, RouteId,
     RouteKind, RouteMetrics, Rule, RuleAction, Sa, SaDirection, SaId, Scope, Selector, State, Template,
 };
 
@@ -162,6 +162,7 @@ impl Tunnel {
                 key: sa.key.clone(),
                 selector,
                 encapsulation,
+                progress: Progress::default(),
             };
             insert_once(&mut state.sas, id, sa)?;
         }

@@ -95,6 +95,11 @@ pub(super) fn telescopes_link() -> LinkName {
     known("ippt".to_owned())
 }
 
+/// Whether an interface of ours belongs to the relay role.
+pub(super) fn is_telescopes_or_overlay(name: &LinkName) -> bool {
+    name.as_str() == "ippt" || name.as_str().starts_with("ippo")
+}
+
 impl CircuitNumber {
     pub(super) const fn if_id(self) -> IfId {
         if_id(0x1_0000 + self.0)

@@ -235,13 +235,23 @@ impl Relay {
 
 /// An interface whose packets are forwarded, and whose senders are routed back another way than they came.
 fn relay_link(state: &mut State, name: LinkName, if_id: IfId) -> Result<(), Refused> {
-    for (setting, value) in [("forwarding", "1"), ("rp_filter", "2"), ("send_redirects", "0")] {
-        let path = format!("net/ipv4/conf/{name}/{setting}");
-        let sysctl = Sysctl { link: name.clone(), path: path.clone(), value: value.to_owned() };
-        state.sysctls.insert(path, sysctl);
+    for sysctl in settings(&name) {
+        state.sysctls.insert(sysctl.path.clone(), sysctl);
     }
     let link = Link { name: name.clone(), if_id, mtu: Mtu::ETHERNET, up: true };
     insert_once(&mut state.links, name, link)
+}
+
+/// The settings we make on the interface called `name`, if it is one of ours: a relay's have some, a client's
+/// none.
+pub fn settings(name: &LinkName) -> impl Iterator<Item = Sysctl> {
+    let relay = numbers::is_telescopes_or_overlay(name);
+    let all = [("forwarding", "1"), ("rp_filter", "2"), ("send_redirects", "0")];
+    all.into_iter().filter(move |_| relay).map(move |(setting, value)| Sysctl {
+        link: name.clone(),
+        path: format!("net/ipv4/conf/{name}/{setting}"),
+        value: value.to_owned(),
+    })
 }
 
 #[cfg(test)]

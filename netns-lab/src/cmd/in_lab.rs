@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-use ippriv_lab::{demo, scenario};
+use ippriv_lab::{bench, demo, scenario};
 
 use crate::Outcome;
 
@@ -16,6 +16,7 @@ pub(crate) struct Args {
 enum What {
     Demo,
     Scenario { name: String },
+    Bench { name: String },
 }
 
 pub(crate) fn run(args: Args) -> Outcome {
@@ -30,6 +31,10 @@ pub(crate) fn run(args: Args) -> Outcome {
             } else {
                 Err(format!("no scenario {name}").into())
             }
+        }
+        What::Bench { name } => {
+            bench::in_lab(&name)?;
+            Ok(ExitCode::SUCCESS)
         }
     }
 }

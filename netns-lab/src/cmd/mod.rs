@@ -1,5 +1,6 @@
 //! The commands, one file for each noun.
 
+pub(crate) mod bench;
 pub(crate) mod cargo;
 pub(crate) mod demo;
 pub(crate) mod in_lab;

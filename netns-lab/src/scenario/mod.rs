@@ -3,10 +3,18 @@
 //! A scenario runs as a program inside the lab ([`in_lab`]) and reports to the host ([`run`]) line by line.
 
 mod circuits;
+mod command;
+mod dice;
+mod faults;
+mod foreign;
 mod headers;
+mod identity;
 mod lab;
 mod links;
+mod listing;
 mod pair;
+mod plans;
+mod secrets;
 mod verdict;
 mod wire;
 
@@ -33,7 +41,17 @@ pub struct Scenario {
 }
 
 /// Every scenario, in the order of tests.
-pub const ALL: &[&[Scenario]] = &[circuits::ALL, pair::ALL, links::ALL, headers::ALL];
+pub const ALL: &[&[Scenario]] = &[
+    circuits::ALL,
+    pair::ALL,
+    links::ALL,
+    headers::ALL,
+    plans::ALL,
+    foreign::ALL,
+    faults::ALL,
+    command::ALL,
+    secrets::ALL,
+];
 
 /// All scenarios, one after the other.
 pub fn all() -> impl Iterator<Item = &'static Scenario> {
