@@ -51,9 +51,19 @@ const TCP_HEADERS: u32 = 20 + 20 + 12;
 /// The most that AES-GCM leaves of an Ethernet path.
 const LARGE_MTU: u32 = 1334;
 const PORT: u16 = 5001;
-/// Seconds until the flows share the link, and seconds that count.
+/// Seconds until the flows share the link.
 const WARM_UP: &str = "5";
-const WINDOW: &str = "15";
+/// Numbers of flows, and the seconds that count for each. What waits at the receiver for a lost segment counts only
+/// when that arrives: this moves a result by as much as the queue holds, 0.15 s worth of the link, down at the end of
+/// the seconds that count and, by what waited before them, up.
+const ONE: Flows = Flows { number: "1", seconds: "15" };
+const FIVE: Flows = Flows { number: "5", seconds: "30" };
+
+#[derive(Clone, Copy)]
+struct Flows {
+    number: &'static str,
+    seconds: &'static str,
+}
 
 fn goodput() -> Result<Value, Box<dyn Error>> {
     let wish = |suite, mtu| Wish { suite, mtu, traffic: Vec::new(), ..Wish::new("client", &RELAYS) };
@@ -96,16 +106,16 @@ struct Shares {
 fn shares(lab: &Lab, from: Option<IpAddr>, mtu: u32, layers: &[Layer]) -> Result<Shares, Box<dyn Error>> {
     let limit = limit(mtu, layers);
     let mut figures = json!({ "limit_mbit_s": round(limit) });
-    let mut share = |flows: &str| -> Result<f64, Box<dyn Error>> {
+    let mut share = |flows: Flows| -> Result<f64, Box<dyn Error>> {
         let mut least = f64::INFINITY;
         for direction in ["get", "put"] {
             let share = round(load(lab, from, flows, direction)? / limit);
-            figures[format!("{direction}_{flows}")] = share.into();
+            figures[format!("{direction}_{}", flows.number)] = share.into();
             least = least.min(share);
         }
         Ok(least)
     };
-    let (one, five) = (share("1")?, share("5")?);
+    let (one, five) = (share(ONE)?, share(FIVE)?);
     Ok(Shares { one, five, figures })
 }
 
@@ -115,11 +125,11 @@ fn limit(mtu: u32, layers: &[Layer]) -> f64 {
 }
 
 /// Mbit/s of payload that arrive.
-fn load(lab: &Lab, from: Option<IpAddr>, flows: &str, direction: &str) -> Result<f64, Box<dyn Error>> {
+fn load(lab: &Lab, from: Option<IpAddr>, flows: Flows, direction: &str) -> Result<f64, Box<dyn Error>> {
     let server = format!("{}:{PORT}", lab.address4("server")?);
     let from = from.map(|address| address.to_string());
-    let mut argv = vec![program::NAME, "traffic", "tcp-load", "--flows", flows];
-    argv.extend(["--warmup", WARM_UP, "--seconds", WINDOW]);
+    let mut argv = vec![program::NAME, "traffic", "tcp-load", "--flows", flows.number];
+    argv.extend(["--warmup", WARM_UP, "--seconds", flows.seconds]);
     argv.extend(from.as_deref().map(|from| ["--bind", from]).into_iter().flatten());
     argv.extend([&server, direction]);
     let said = lab.on("client", &argv)?;
