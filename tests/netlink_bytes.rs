@@ -16,7 +16,7 @@ use ippriv::ownership::FIRST;
 use ippriv::plan::{Object, Op};
 use ippriv::secret::KeyMaterial;
 use ippriv::state::{
-    Action, Address, AddressId, Link, Policy, PolicyDirection, PolicyId, Route, RouteId, RouteKind,
+    Action, Address, AddressId, Link, Policy, PolicyDirection, PolicyId, Progress, Route, RouteId, RouteKind,
     RouteMetrics, Rule, RuleAction, Sa, SaDirection, SaId, Scope, Selector, Template, UdpEncapsulation,
 };
 use ippriv::suite::Suite;
@@ -142,6 +142,7 @@ fn sa(suite: Suite, direction: SaDirection) -> Sa {
         key: key(suite),
         selector: None,
         encapsulation: None,
+        progress: Progress::default(),
     }
 }
 
@@ -330,6 +331,7 @@ fn rules() {
         destination: net(destination),
         input_link: None,
         protocol: None,
+        mark: None,
         action,
     };
     let lookup = RuleAction::Lookup;
@@ -503,6 +505,7 @@ fn every_bit_of_a_rule_counts() {
         destination: net("192.0.2.1/32"),
         input_link: Some(name("ippt")),
         protocol: Some(50),
+        mark: None,
         action: RuleAction::Lookup(OURS),
     };
     let payload = payload(Object::Rule(original.clone()));
@@ -528,6 +531,7 @@ fn whatever_is_read_back_is_what_was_written() {
         destination: net("0.0.0.0/0"),
         input_link: Some(name("ippt")),
         protocol: Some(50),
+        mark: None,
         action: RuleAction::Lookup(OURS),
     };
     assert_eq!(RuleDump.parse(&payload(Object::Rule(rule.clone()))), Ok(Some(rule)));

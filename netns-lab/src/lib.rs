@@ -1,6 +1,7 @@
 //! Namespace labs for ippriv: the lab kernel, the runners that start programs in it, networks of namespaces with their
 //! captures, and what is tried on them.
 
+pub mod bench;
 pub mod capture;
 pub mod deal;
 pub mod demo;

@@ -24,10 +24,16 @@ enum Command {
     Kernel(cmd::kernel::Args),
     /// Run one program in the lab.
     Run(cmd::run::Args),
+    /// Measure figures in the lab.
+    Bench(cmd::bench::Args),
     /// Show real traffic through a telescope, and who sees what of it.
     Demo(cmd::demo::Args),
     /// Check everything.
     Test(cmd::test::Args),
+    /// Build a topology and run a command in it.
+    Up(cmd::up::Up),
+    /// Build a topology and open a shell in it.
+    Shell(cmd::up::Shell),
     /// Make traffic inside the lab.
     #[command(hide = true)]
     Traffic(cmd::traffic::Args),
@@ -56,8 +62,11 @@ fn dispatch(command: Command) -> Outcome {
     match command {
         Command::Kernel(args) => cmd::kernel::run(&args),
         Command::Run(args) => cmd::run::run(args),
+        Command::Bench(args) => cmd::bench::run(&args),
         Command::Demo(args) => cmd::demo::run(&args),
         Command::Test(args) => cmd::test::run(&args),
+        Command::Up(args) => cmd::up::up(args),
+        Command::Shell(args) => cmd::up::shell(args),
         Command::Traffic(args) => cmd::traffic::run(&args),
         Command::InLab(args) => cmd::in_lab::run(args),
     }

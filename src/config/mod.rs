@@ -74,9 +74,27 @@ fn limits(text: &str) -> Options {
 
 fn located(error: &serde_saphyr::Error) -> ConfigError {
     let error = error.without_snippet();
-    let message = DefaultMessageFormatter.format_message(error).into_owned();
+    let message = without_keys(&DefaultMessageFormatter.format_message(error));
     ConfigError { place: error.location().map(place), message }
 }
+
+/// `text` without long runs of hexadecimal digits: a message may repeat what it found, and that may be a key
+/// in the wrong place.
+fn without_keys(text: &str) -> String {
+    let mut kept = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some(start) = rest.find(|c: char| c.is_ascii_hexdigit()) {
+        let (before, run) = rest.split_at(start);
+        let end = run.find(|c: char| !c.is_ascii_hexdigit()).unwrap_or(run.len());
+        kept.push_str(before);
+        kept.push_str(if end < SHORTEST_KEY { &run[..end] } else { "(hexadecimal digits)" });
+        rest = &run[end..];
+    }
+    kept + rest
+}
+
+/// Hexadecimal digits that are taken for a key, or a piece of one.
+const SHORTEST_KEY: usize = 12;
 
 fn place(location: Location) -> (u64, u64) {
     (location.line(), location.column())

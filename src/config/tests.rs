@@ -79,3 +79,20 @@ fn no_error_repeats_a_key() {
     let error = parse(&client("", &secret)).unwrap_err();
     assert!(!format!("{error} {error:?}").contains("c0ffee"));
 }
+
+#[test]
+fn no_error_repeats_a_key_in_the_wrong_place() {
+    let secret = "c0ffee".repeat(6);
+    for text in [
+        client("", &key(20)).replace("aes-gcm-128", &secret),
+        client(&format!("      {secret}: 1"), &key(20)),
+        client("", &key(20)).replace("lab: true", &format!("lab: {secret}")),
+        client("", &key(20)).replace("198.18.1.2", &secret),
+        client("", &key(20)).replace("0x1001", &secret),
+        format!("{secret}: 1\n"),
+        format!("{}{secret}\n", client("", &key(20))),
+    ] {
+        let error = parse(&text).unwrap_err();
+        assert!(!format!("{error} {error:?}").contains("c0ffee"), "{error}");
+    }
+}

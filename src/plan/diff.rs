@@ -167,19 +167,25 @@ impl Builder {
 
     /// An SA to receive through comes before one to send through, for the newest of the latter is used at
     /// once; they go the other way round. The kernel changes no key in place, so that an altered SA goes
-    /// right before its successor comes.
+    /// right before its successor comes, which goes on counting if it has the same key.
     fn sas(&mut self, desired: &State, owned: &State) {
         for direction in [Direction::In, Direction::Out] {
             for (id, new) in &desired.sas {
                 if new.direction.direction() != direction {
                     continue;
                 }
+                let mut new = new.clone();
                 match owned.sas.get(id) {
-                    Some(old) if old == new => continue,
-                    Some(old) => self.make.push(Op::Delete(Object::Sa(old.clone()))),
+                    Some(old) if *old == new => continue,
+                    Some(old) => {
+                        if old.key == new.key {
+                            new.progress = old.progress;
+                        }
+                        self.make.push(Op::Delete(Object::Sa(old.clone())));
+                    }
                     None => {}
                 }
-                self.make.push(Op::Create(Object::Sa(new.clone())));
+                self.make.push(Op::Create(Object::Sa(new)));
             }
         }
         for direction in [Direction::In, Direction::Out] {

@@ -11,8 +11,8 @@ pub use link::{Address, AddressId, Link, Scope, Sysctl};
 pub use nft::{NftChain, NftHook, NftRule, NftSet, NftSetKind, NftTable};
 pub use route::{Route, RouteId, RouteKind, RouteMetrics, Rule, RuleAction};
 pub use xfrm::{
-    Action, Direction, Policy, PolicyDirection, PolicyId, Sa, SaDirection, SaId, Selector, Template,
-    UdpEncapsulation,
+    Action, Direction, Policy, PolicyDirection, PolicyId, Progress, Sa, SaDirection, SaId, Selector,
+    Template, UdpEncapsulation,
 };
 
 use crate::id::LinkName;

@@ -91,7 +91,26 @@ pub struct Sa {
     pub selector: Option<Selector>,
     /// UDP encapsulation, for a peer behind NAT.
     pub encapsulation: Option<UdpEncapsulation>,
+    /// How far it has come.
+    pub progress: Progress,
 }
+
+/// The last sequence number that an SA sent, or the highest it received (RFC 4303 §3.3.3, §3.4.3), as a dump
+/// found it; `None` for an SA that starts anew.
+///
+/// An SA that takes the place of one with the same key goes on from there: else its counter nonces would
+/// repeat and its peer would take its packets for replays. Every packet changes it, so it takes no part in
+/// equality.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Progress(pub Option<u64>);
+
+impl PartialEq for Progress {
+    fn eq(&self, _: &Self) -> bool {
+        true
+    }
+}
+
+impl Eq for Progress {}
 
 /// Which packets an SA or policy is about (`xfrm_selector`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]

@@ -24,6 +24,7 @@ use ipnet::IpNet;
 
 pub use exit::ExitPolicy;
 pub use numbers::{CircuitNumber, HopNumber, NeighbourNumber};
+pub use relay::settings;
 
 use crate::id::{Mtu, Spi};
 use crate::secret::KeyMaterial;

@@ -6,9 +6,13 @@ use ippriv::netlink::{
     AddressDump, Channel, Dump, LinkDump, LinkIndexes, Parsed, PolicyDump, RouteDump, RuleDump, SaDump,
 };
 use ippriv::state::{Current, State, Sysctl};
+use ippriv::telescope::settings;
 
-use super::socket::Socket;
+use super::socket::{Socket, SocketError};
 use super::{KernelError, nft, sysctl};
+
+/// `EPERM` of `asm-generic/errno-base.h`, the same everywhere.
+const EPERM: i32 = 1;
 
 pub(super) fn dump(desired: &State) -> Result<Current, KernelError> {
     let mut current = Current::default();
@@ -24,7 +28,10 @@ fn open(channel: Channel) -> Result<Socket, KernelError> {
 }
 
 fn ask<D: Dump>(socket: &mut Socket, what: &'static str, dump: &D) -> Result<Vec<D::Item>, KernelError> {
-    socket.dump(dump).map_err(|error| KernelError::Netlink { what, error })
+    socket.dump(dump).map_err(|error| match error {
+        SocketError::Refused(refusal) if refusal.errno == EPERM => KernelError::Privilege { what },
+        error => KernelError::Netlink { what, error },
+    })
 }
 
 /// Sorts what was found into ours, by identity, and others'.
@@ -95,9 +102,15 @@ fn route(current: &mut Current, desired: &State) -> Result<(), KernelError> {
     Ok(())
 }
 
-/// Of the settings that are wanted, those of interfaces that exist.
+/// The settings that are wanted, of interfaces that exist, and those of interfaces that are not wanted: they
+/// go with them, and would have to come back with them.
 fn sysctls(owned: &State, desired: &State) -> BTreeMap<String, Sysctl> {
-    let existing = desired.sysctls.values().filter(|sysctl| owned.links.contains_key(&sysctl.link));
-    let read = |wanted: &Sysctl| Some(Sysctl { value: sysctl::read(wanted)?, ..wanted.clone() });
-    existing.filter_map(read).map(|sysctl| (sysctl.path.clone(), sysctl)).collect()
+    let existing = desired.sysctls.values().filter(|sysctl| owned.links.contains_key(&sysctl.link)).cloned();
+    let unwanted = owned.links.keys().filter(|name| !desired.links.contains_key(*name));
+    let read = |wanted: Sysctl| Some(Sysctl { value: sysctl::read(&wanted)?, ..wanted });
+    existing
+        .chain(unwanted.flat_map(settings))
+        .filter_map(read)
+        .map(|sysctl| (sysctl.path.clone(), sysctl))
+        .collect()
 }

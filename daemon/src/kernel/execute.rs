@@ -32,6 +32,9 @@ enum Lane {
     Xfrm,
     /// Apart from [`Lane::Route`], which needs the numbers of interfaces made here.
     Link,
+    /// Apart too, for with an address the kernel removes the routes that prefer it: none of these deletions
+    /// may have failed before.
+    Address,
     Route,
     Nft,
     Sysctl,
@@ -41,7 +44,8 @@ const fn lane(op: &Op) -> Lane {
     match op.object() {
         Object::Sa(_) | Object::Policy(_) => Lane::Xfrm,
         Object::Link(_) => Lane::Link,
-        Object::Address(_) | Object::Route(_) | Object::Rule(_) => Lane::Route,
+        Object::Address(_) => Lane::Address,
+        Object::Route(_) | Object::Rule(_) => Lane::Route,
         Object::Nft(_) => Lane::Nft,
         Object::Sysctl(_) => Lane::Sysctl,
     }
@@ -65,6 +69,7 @@ impl Executor {
                 self.indexes = LinkIndexes::default();
                 self.send(Channel::Route, ops, Lane::Link)
             }
+            Lane::Address => self.send(Channel::Route, ops, Lane::Address),
             Lane::Route => self.send(Channel::Route, ops, Lane::Route),
             Lane::Xfrm => self.send(Channel::Xfrm, ops, Lane::Xfrm),
         }

@@ -15,7 +15,8 @@ pub use socket::SocketError;
 /// A kernel, real or made up for a test.
 pub trait Kernel {
     /// Everything of ours that it holds, and what of others we could collide with. Of settings, which cannot
-    /// be told from others', only those that `desired` names; of nftables, rules get the words of `desired`.
+    /// be told from others', only those that `desired` names and those of interfaces that it does not; of
+    /// nftables, rules get the words of `desired`.
     ///
     /// # Errors
     /// [`KernelError`] when it cannot be asked or its answer not be read.
@@ -29,6 +30,12 @@ pub trait Kernel {
 /// Why the kernel's state is not known.
 #[derive(Debug, thiserror::Error)]
 pub enum KernelError {
+    /// This process may not ask.
+    #[error("reading {what} needs the capability CAP_NET_ADMIN, which this process lacks: run it as root")]
+    Privilege {
+        /// What was asked for.
+        what: &'static str,
+    },
     /// Netlink failed.
     #[error("cannot read {what}: {error}")]
     Netlink {

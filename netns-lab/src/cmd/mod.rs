@@ -1,5 +1,6 @@
 //! The commands, one file for each noun.
 
+pub(crate) mod bench;
 pub(crate) mod cargo;
 pub(crate) mod demo;
 pub(crate) mod in_lab;
@@ -7,3 +8,4 @@ pub(crate) mod kernel;
 pub(crate) mod run;
 pub(crate) mod test;
 pub(crate) mod traffic;
+pub(crate) mod up;

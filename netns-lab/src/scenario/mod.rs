@@ -3,10 +3,19 @@
 //! A scenario runs as a program inside the lab ([`in_lab`]) and reports to the host ([`run`]) line by line.
 
 mod circuits;
+mod command;
+mod dice;
+mod digest;
+mod faults;
+mod foreign;
 mod headers;
+mod identity;
 mod lab;
 mod links;
+mod listing;
 mod pair;
+mod plans;
+mod secrets;
 mod verdict;
 mod wire;
 
@@ -14,6 +23,7 @@ use std::error::Error;
 use std::io::{self, Write as _};
 use std::time::Duration;
 
+pub use digest::run as digest;
 pub use lab::{Lab, LabError};
 pub use verdict::{Verdict, Verdicts};
 
@@ -33,7 +43,17 @@ pub struct Scenario {
 }
 
 /// Every scenario, in the order of tests.
-pub const ALL: &[&[Scenario]] = &[circuits::ALL, pair::ALL, links::ALL, headers::ALL];
+pub const ALL: &[&[Scenario]] = &[
+    circuits::ALL,
+    pair::ALL,
+    links::ALL,
+    headers::ALL,
+    plans::ALL,
+    foreign::ALL,
+    faults::ALL,
+    command::ALL,
+    secrets::ALL,
+];
 
 /// All scenarios, one after the other.
 pub fn all() -> impl Iterator<Item = &'static Scenario> {

@@ -13,7 +13,7 @@ use crate::netlink::request::Unencodable;
 use crate::netlink::{Dump, Parsed};
 use crate::ownership;
 use crate::secret::KeyMaterial;
-use crate::state::{Sa, SaDirection, SaId, UdpEncapsulation};
+use crate::state::{Progress, Sa, SaDirection, SaId, UdpEncapsulation};
 use crate::suite::{Suite, Transform};
 
 const NEWSA: u16 = 0x10;
@@ -51,6 +51,9 @@ const ESPINUDP: u16 = 2;
 const NAME: usize = 64;
 /// The most sequence numbers the kernel remembers (`XFRMA_REPLAY_ESN_MAX`).
 const LARGEST_WINDOW: u32 = 4096;
+/// Sequence numbers skipped by an SA that goes on from another's: more than a host sends between a dump and
+/// the deletion that follows it.
+const SKIPPED: u64 = 1 << 24;
 
 /// Makes an SA that must not exist yet.
 pub(in crate::netlink) fn make(sa: &Sa) -> Result<Message, Unencodable> {
@@ -67,7 +70,7 @@ fn encode(kind: u16, sa: &Sa) -> Result<Message, Unencodable> {
     Ok(Message::new(kind, 0, |writer| {
         write_info(writer, sa);
         write_algorithms(writer, sa);
-        write_replay(writer, sa.direction);
+        write_replay(writer, sa.direction, sa.progress);
         if let Some(encapsulation) = sa.encapsulation {
             writer.nested(kind::ENCAP, |writer| {
                 writer.u16(ESPINUDP);
@@ -164,17 +167,28 @@ fn write_algorithm(writer: &mut Writer, kind: u16, name: &str, icv_bits: Option<
     });
 }
 
-/// Appends a `struct xfrm_replay_state_esn` without its bitmap, which then starts with zeros. An SA that sends
-/// has no window at all: Linux 6.10 and later refuse one that has.
-fn write_replay(writer: &mut Writer, direction: SaDirection) {
-    let window = match direction {
-        SaDirection::In { replay_window } => replay_window,
-        SaDirection::Out { .. } => 0,
+/// Appends a `struct xfrm_replay_state_esn`. An SA that sends has no window at all: Linux 6.10 and later
+/// refuse one that has.
+///
+/// An SA that goes on from another's progress takes everything up to there for received, and sends on from
+/// beyond what the other can have sent since. Without a bitmap, which comes last, nothing is received yet.
+fn write_replay(writer: &mut Writer, direction: SaDirection, Progress(progress): Progress) {
+    let (window, received, sent) = match direction {
+        SaDirection::In { replay_window } => (replay_window, progress.unwrap_or(0), 0),
+        SaDirection::Out { .. } => (0, 0, progress.map_or(0, |last| last.saturating_add(SKIPPED))),
     };
+    let words = window / 32;
+    let halves = |number: u64| [(number >> 32) as u32, number as u32];
+    let ([received_high, received_low], [sent_high, sent_low]) = (halves(received), halves(sent));
     writer.nested(kind::REPLAY_ESN_VAL, |writer| {
-        writer.u32(window / 32);
-        writer.zeros(4 * 4);
-        writer.u32(window);
+        for number in [words, sent_low, received_low, sent_high, received_high, window] {
+            writer.u32(number);
+        }
+        if received > 0 {
+            for _ in 0..words {
+                writer.u32(u32::MAX);
+            }
+        }
     });
 }
 
@@ -231,6 +245,7 @@ impl Dump for SaDump {
             key: KeyMaterial::new(Vec::new()),
             selector: None,
             encapsulation: None,
+            progress: Progress::default(),
         };
         Ok(Parsed::Ours(found.into_sa(&info, source, id, if_id).unwrap_or_else(stand_in)))
     }
@@ -322,7 +337,7 @@ struct Found<'a> {
     cipher: Option<Algorithm<'a>>,
     auth: Option<Algorithm<'a>>,
     encapsulation: Option<(u16, UdpEncapsulation)>,
-    replay_window: Option<u32>,
+    replay: Option<Replay>,
     if_id: Option<IfId>,
     extra_flags: u32,
     tfc_padding: Option<u32>,
@@ -342,7 +357,7 @@ impl<'a> Found<'a> {
                 kind::ALG_CRYPT => found.cipher = Some(Algorithm::read(attribute, false)?),
                 kind::ALG_AUTH_TRUNC => found.auth = Some(Algorithm::read(attribute, true)?),
                 kind::ENCAP => found.encapsulation = Some(read_encapsulation(attribute)?),
-                kind::REPLAY_ESN_VAL => found.replay_window = Some(read_replay_window(attribute)?),
+                kind::REPLAY_ESN_VAL => found.replay = Some(Replay::read(attribute)?),
                 IF_ID => found.if_id = IfId::new(attribute.u32()?),
                 kind::SA_EXTRA_FLAGS => found.extra_flags = attribute.u32()?,
                 kind::TFCPAD => found.tfc_padding = Some(attribute.u32()?),
@@ -380,6 +395,10 @@ impl<'a> Found<'a> {
             None => None,
         };
         let (suite, key) = self.suite()?;
+        let progress = Progress(self.replay.as_ref().map(|replay| match direction {
+            SaDirection::In { .. } => replay.received,
+            SaDirection::Out { .. } => replay.sent,
+        }));
         usual.then_some(Sa {
             source,
             id,
@@ -390,12 +409,13 @@ impl<'a> Found<'a> {
             key,
             selector,
             encapsulation,
+            progress,
         })
     }
 
     /// The direction; before Linux 6.10, which does not tell it, only SAs that receive have a window.
     fn direction(&self) -> Option<SaDirection> {
-        let replay_window = self.replay_window?;
+        let replay_window = self.replay.as_ref()?.window;
         match (self.direction, replay_window) {
             (Some(DIR_IN), _) | (None, 1..) => (self.tfc_padding.is_none() && self.nat_keepalive.is_none())
                 .then_some(SaDirection::In { replay_window }),
@@ -444,9 +464,69 @@ fn read_encapsulation(attribute: Attribute<'_>) -> Result<(u16, UdpEncapsulation
     Ok((kind, UdpEncapsulation { source_port, destination_port }))
 }
 
-/// The window of a `struct xfrm_replay_state_esn`.
-fn read_replay_window(attribute: Attribute<'_>) -> Result<u32, Malformed> {
-    let mut reader = Reader::new("xfrm_replay_state_esn", attribute.content);
-    reader.slice(5 * 4)?;
-    reader.u32()
+/// A `struct xfrm_replay_state_esn` but for its bitmap.
+struct Replay {
+    window: u32,
+    sent: u64,
+    received: u64,
+}
+
+impl Replay {
+    fn read(attribute: Attribute<'_>) -> Result<Self, Malformed> {
+        let mut reader = Reader::new("xfrm_replay_state_esn", attribute.content);
+        reader.slice(4)?;
+        let (sent_low, received_low) = (reader.u32()?, reader.u32()?);
+        let (sent_high, received_high) = (reader.u32()?, reader.u32()?);
+        let window = reader.u32()?;
+        let number = |high: u32, low: u32| u64::from(high) << 32 | u64::from(low);
+        Ok(Self { window, sent: number(sent_high, sent_low), received: number(received_high, received_low) })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn sa(direction: SaDirection, progress: Progress) -> Sa {
+        let number = 0x4950_0001;
+        Sa {
+            source: "192.0.2.1".parse().unwrap(),
+            id: SaId { destination: "192.0.2.2".parse().unwrap(), spi: Spi::try_from(0x1001).unwrap() },
+            reqid: Reqid(number),
+            if_id: IfId::new(number).unwrap(),
+            direction,
+            suite: Suite::AesGcm128,
+            key: KeyMaterial::new(vec![1; 20]),
+            selector: None,
+            encapsulation: None,
+            progress,
+        }
+    }
+
+    /// What a kernel that took `sa` would dump: a request has the form of an answer.
+    fn dumped(sa: &Sa) -> Sa {
+        match SaDump::All.parse(&make(sa).unwrap().as_bytes()[16..]) {
+            Ok(Parsed::Ours(found)) => found,
+            _ => panic!("expected an SA of ours"),
+        }
+    }
+
+    #[test]
+    fn an_sa_goes_on_where_another_left_off() {
+        let last = 0x7_ffff_fff0;
+        let out = SaDirection::Out { tfc_padding: None, nat_keepalive: None };
+        let inward = SaDirection::In { replay_window: 64 };
+        assert_eq!(dumped(&sa(out, Progress(Some(last)))).progress.0, Some(last + SKIPPED));
+        assert_eq!(dumped(&sa(out, Progress(Some(0)))).progress.0, Some(SKIPPED));
+        assert_eq!(dumped(&sa(inward, Progress(Some(last)))).progress.0, Some(last));
+        for direction in [out, inward] {
+            assert_eq!(dumped(&sa(direction, Progress(None))).progress.0, Some(0));
+        }
+    }
+
+    #[test]
+    fn progress_takes_no_part_in_equality() {
+        let inward = SaDirection::In { replay_window: 64 };
+        assert_eq!(sa(inward, Progress(Some(7))), sa(inward, Progress(None)));
+    }
 }
