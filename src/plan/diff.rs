@@ -89,13 +89,16 @@ struct Builder {
 }
 
 impl Builder {
-    /// An interface cannot change its identifier, nor two have the same: one whose name or identifier is
-    /// wanted otherwise goes first, with all that hangs on it. Gives what is left then, or `None` when no
-    /// interface has to go.
+    /// An interface cannot change its identifier, nor two have the same, and one that loses IPv6 loses what
+    /// hangs on it: one whose name, identifier or IPv6 is wanted otherwise goes first, with all that hangs on
+    /// it. Gives what is left then, or `None` when no interface has to go.
     fn links_to_remake(&mut self, desired: &State, owned: &State) -> Option<State> {
         let changed = |link: &&Link| {
             let mut wanted = desired.links.values();
-            wanted.any(|wanted| (wanted.name == link.name) != (wanted.if_id == link.if_id))
+            wanted.any(|wanted| {
+                let same = wanted.name == link.name;
+                same != (wanted.if_id == link.if_id) || same && wanted.has_ipv6() != link.has_ipv6()
+            })
         };
         let links: Vec<_> = owned.links.values().filter(changed).cloned().collect();
         if links.is_empty() {
