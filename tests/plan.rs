@@ -310,6 +310,28 @@ fn an_sa_remade_with_the_same_key_goes_on_counting() {
     }
 }
 
+/// With an address the kernel removes the routes that prefer it.
+#[test]
+fn an_address_that_changes_its_scope_is_made_anew_and_with_it_what_prefers_it() {
+    let short = client_state(&[Circuit::through(1, &[1, 2]).traffic(&["203.0.113.0/24"])]).state;
+    let long = client_state(&[circuit()]).state;
+    for (before, after) in [(&short, &long), (&long, &short)] {
+        let ops = plan(before, after);
+        let goes = |op: &Op| matches!(removed(op), Some(Object::Address(address)) if after.addresses.contains_key(&address.id));
+        let comes = |op: &Op| matches!(made(op), Some(Object::Address(address)) if before.addresses.contains_key(&address.id));
+        let [place] = places(&ops, goes)[..] else { panic!("expected one address to go: {ops:?}") };
+        assert_eq!(places(&ops, comes).len(), 1);
+        assert!(all_before(&ops, goes, comes));
+        let Object::Address(address) = ops[place].object() else { unreachable!() };
+        let source = Some(address.id.prefix.addr());
+        let prefers =
+            |op: &Op| matches!(op.object(), Object::Route(route) if route.preferred_source == source);
+        let held = before.routes.values().filter(|route| route.preferred_source == source).count();
+        assert_eq!(places(&ops[..place], prefers).len(), held);
+        fails_everywhere("scope", before, after);
+    }
+}
+
 /// Below IPv6's minimum MTU the kernel takes away every IPv6 address and route of an interface.
 #[test]
 fn an_interface_that_loses_or_gains_ipv6_is_made_anew() {
