@@ -164,6 +164,7 @@ fn differ_in_ports_only(old: &Sa, new: &Sa) -> bool {
 mod tests {
     use super::*;
     use crate::id::IfId;
+    use crate::state::Link;
 
     fn link(mtu: u32) -> Object {
         let (name, if_id) = ("ippc1".parse().unwrap(), IfId::new(7).unwrap());
