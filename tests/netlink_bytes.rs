@@ -331,6 +331,7 @@ fn rules() {
         destination: net(destination),
         input_link: None,
         protocol: None,
+        mark: None,
         action,
     };
     let lookup = RuleAction::Lookup;
@@ -504,6 +505,7 @@ fn every_bit_of_a_rule_counts() {
         destination: net("192.0.2.1/32"),
         input_link: Some(name("ippt")),
         protocol: Some(50),
+        mark: None,
         action: RuleAction::Lookup(OURS),
     };
     let payload = payload(Object::Rule(original.clone()));
@@ -529,6 +531,7 @@ fn whatever_is_read_back_is_what_was_written() {
         destination: net("0.0.0.0/0"),
         input_link: Some(name("ippt")),
         protocol: Some(50),
+        mark: None,
         action: RuleAction::Lookup(OURS),
     };
     assert_eq!(RuleDump.parse(&payload(Object::Rule(rule.clone()))), Ok(Some(rule)));

@@ -7,7 +7,7 @@
 use std::process::Command;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use ippriv::id::{IfId, LinkName, Mtu, Reqid, Spi, TableId};
+use ippriv::id::{IfId, LinkName, Mark, Mtu, Reqid, Spi, TableId};
 use ippriv::ownership::FIRST;
 use ippriv::plan::{Object, Op, Outcome};
 use ippriv::secret::KeyMaterial;
@@ -298,6 +298,7 @@ fn rules() {
         destination: destination.parse().unwrap(),
         input_link: None,
         protocol: None,
+        mark: None,
         action,
     };
     let lookup = RuleAction::Lookup(TableId(FIRST + 1));
@@ -308,6 +309,10 @@ fn rules() {
             ..rule(4951, "0.0.0.0/0", "0.0.0.0/0", RuleAction::Unreachable)
         },
         Rule { protocol: Some(50), ..rule(4952, "0.0.0.0/0", "192.0.2.0/24", lookup) },
+        Rule {
+            mark: Some(Mark { value: 1, mask: 0xffff }),
+            ..rule(4953, "::/0", "::/0", RuleAction::Lookup(TableId::MAIN))
+        },
         rule(4950, "2001:db8::/32", "::/0", RuleAction::Lookup(TableId::MAIN)),
         Rule { input_link: Some(name("ippc77")), ..rule(4999, "::/0", "::/0", RuleAction::Unreachable) },
     ];
@@ -341,6 +346,8 @@ fn nftables() {
             ),
             chain("output", NftHook::Output, rules(&[])),
             chain("nat", NftHook::PostroutingNat, rules(&["ip saddr 10.9.0.0/16 masquerade"])),
+            chain("marks", NftHook::PreroutingMangle, rules(&["ip saddr 10.9.0.0/16 meta mark set 7"])),
+            chain("last", NftHook::PostroutingLast, rules(&["ip saddr 10.9.0.0/16 drop"])),
             chain("mss", NftHook::ForwardMangle, rules(&["tcp flags syn tcp option maxseg size set 1240"])),
         ],
     };
@@ -428,6 +435,7 @@ fn the_usual_tools_show_what_was_made() {
                 destination: "0.0.0.0/0".parse().unwrap(),
                 input_link: None,
                 protocol: Some(6),
+                mark: None,
                 action: RuleAction::Lookup(TableId(FIRST + 1)),
             }),
         ];

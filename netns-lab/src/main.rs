@@ -30,6 +30,10 @@ enum Command {
     Demo(cmd::demo::Args),
     /// Check everything.
     Test(cmd::test::Args),
+    /// Build a topology and run a command in it.
+    Up(cmd::up::Up),
+    /// Build a topology and open a shell in it.
+    Shell(cmd::up::Shell),
     /// Make traffic inside the lab.
     #[command(hide = true)]
     Traffic(cmd::traffic::Args),
@@ -61,6 +65,8 @@ fn dispatch(command: Command) -> Outcome {
         Command::Bench(args) => cmd::bench::run(&args),
         Command::Demo(args) => cmd::demo::run(&args),
         Command::Test(args) => cmd::test::run(&args),
+        Command::Up(args) => cmd::up::up(args),
+        Command::Shell(args) => cmd::up::shell(args),
         Command::Traffic(args) => cmd::traffic::run(&args),
         Command::InLab(args) => cmd::in_lab::run(args),
     }

@@ -7,7 +7,7 @@ use ipnet::IpNet;
 use super::attr::{Attributes, Malformed, Reader, Writer, address, family};
 use super::message::{CREATE, DUMP, EXCL, Message};
 use super::{Dump, Unencodable};
-use crate::id::{LinkName, TableId};
+use crate::id::{LinkName, Mark, TableId};
 use crate::ownership;
 use crate::state::{Rule, RuleAction};
 
@@ -21,8 +21,10 @@ mod kind {
     pub(super) const SRC: u16 = 2;
     pub(super) const IIFNAME: u16 = 3;
     pub(super) const PRIORITY: u16 = 6;
+    pub(super) const FWMARK: u16 = 10;
     pub(super) const SUPPRESS_PREFIXLEN: u16 = 14;
     pub(super) const TABLE: u16 = 15;
+    pub(super) const FWMASK: u16 = 16;
     pub(super) const PAD: u16 = 18;
     pub(super) const PROTOCOL: u16 = 21;
     pub(super) const IP_PROTO: u16 = 22;
@@ -80,6 +82,10 @@ fn encode(kind: u16, flags: u16, rule: &Rule) -> Result<Message, Unencodable> {
         if let Some(protocol) = rule.protocol.filter(|protocol| *protocol != ALTERED) {
             writer.attribute(kind::IP_PROTO, &[protocol]);
         }
+        if let Some(mark) = rule.mark {
+            writer.attribute_u32(kind::FWMARK, mark.value);
+            writer.attribute_u32(kind::FWMASK, mark.mask);
+        }
         writer.attribute(kind::PROTOCOL, &[ownership::PROTOCOL]);
     }))
 }
@@ -135,6 +141,7 @@ impl Dump for RuleDump {
             destination,
             input_link: found.input_link,
             protocol: if altered { Some(ALTERED) } else { found.ip_protocol },
+            mark: found.mask.map(|mask| Mark { value: found.mark, mask }),
             action,
         }))
     }
@@ -150,6 +157,9 @@ struct Found {
     table: Option<TableId>,
     protocol: u8,
     ip_protocol: Option<u8>,
+    mark: u32,
+    /// The kernel shows one for every rule with a mark.
+    mask: Option<u32>,
     /// Whether there is an attribute we never set.
     strange: bool,
 }
@@ -170,6 +180,8 @@ impl Found {
                 kind::TABLE => found.table = Some(TableId(attribute.u32()?)),
                 kind::PROTOCOL => found.protocol = attribute.u8()?,
                 kind::IP_PROTO => found.ip_protocol = Some(attribute.u8()?),
+                kind::FWMARK => found.mark = attribute.u32()?,
+                kind::FWMASK => found.mask = Some(attribute.u32()?),
                 kind::SUPPRESS_PREFIXLEN => found.strange |= attribute.u32()? != u32::MAX,
                 kind::PAD => {}
                 _ => found.strange = true,

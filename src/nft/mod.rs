@@ -31,25 +31,38 @@ struct HookWords {
     number: i64,
 }
 
-const HOOKS: [HookWords; 5] = [
-    HookWords { hook: NftHook::Input, kind: "filter", place: "input", priority: "filter", number: 0 },
-    HookWords { hook: NftHook::Forward, kind: "filter", place: "forward", priority: "filter", number: 0 },
-    HookWords { hook: NftHook::Output, kind: "filter", place: "output", priority: "filter", number: 0 },
-    HookWords {
-        hook: NftHook::PostroutingNat,
-        kind: "nat",
-        place: "postrouting",
-        priority: "srcnat",
-        number: 100,
-    },
-    HookWords {
-        hook: NftHook::ForwardMangle,
-        kind: "filter",
-        place: "forward",
-        priority: "mangle",
-        number: -150,
-    },
-];
+const HOOKS: [HookWords; 7] = {
+    use crate::state::NftHook::{
+        Forward, ForwardMangle, Input, Output, PostroutingLast, PostroutingNat, PreroutingMangle,
+    };
+    [
+        HookWords { hook: Input, kind: "filter", place: "input", priority: "filter", number: 0 },
+        HookWords { hook: Forward, kind: "filter", place: "forward", priority: "filter", number: 0 },
+        HookWords { hook: Output, kind: "filter", place: "output", priority: "filter", number: 0 },
+        HookWords {
+            hook: PostroutingNat,
+            kind: "nat",
+            place: "postrouting",
+            priority: "srcnat",
+            number: 100,
+        },
+        HookWords { hook: ForwardMangle, kind: "filter", place: "forward", priority: "mangle", number: -150 },
+        HookWords {
+            hook: PreroutingMangle,
+            kind: "filter",
+            place: "prerouting",
+            priority: "mangle",
+            number: -150,
+        },
+        HookWords {
+            hook: PostroutingLast,
+            kind: "filter",
+            place: "postrouting",
+            priority: "srcnat + 1",
+            number: 101,
+        },
+    ]
+};
 
 #[cfg(test)]
 mod tests {

@@ -40,6 +40,10 @@ pub enum NftHook {
     PostroutingNat,
     /// `type filter hook forward priority mangle`.
     ForwardMangle,
+    /// `type filter hook prerouting priority mangle`: before the route is looked up.
+    PreroutingMangle,
+    /// `type filter hook postrouting`, right after NAT: sees what leaves as it leaves.
+    PostroutingLast,
 }
 
 /// A base chain; its policy is always accept, for others' packets pass through it too.

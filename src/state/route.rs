@@ -5,7 +5,7 @@ use std::net::IpAddr;
 
 use ipnet::IpNet;
 
-use crate::id::{LinkName, TableId};
+use crate::id::{LinkName, Mark, TableId};
 
 /// What tells a route apart for us: one route per table, prefix and metric.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -79,6 +79,8 @@ pub struct Rule {
     pub input_link: Option<LinkName>,
     /// Only this IP protocol.
     pub protocol: Option<u8>,
+    /// Only packets with this mark.
+    pub mark: Option<Mark>,
     /// What it does.
     pub action: RuleAction,
 }
@@ -91,6 +93,9 @@ impl fmt::Display for Rule {
         }
         if let Some(protocol) = self.protocol {
             write!(f, " ipproto {protocol}")?;
+        }
+        if let Some(mark) = self.mark {
+            write!(f, " fwmark {mark}")?;
         }
         match self.action {
             RuleAction::Lookup(table) => write!(f, " lookup {table}"),

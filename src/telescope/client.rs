@@ -203,7 +203,7 @@ fn address(state: &mut State, link: &LinkName, address: IpAddr, scope: Scope) ->
 
 pub(super) fn rule_to(priority: u32, destination: IpNet, action: RuleAction) -> Rule {
     let source = Selector::any(destination.addr());
-    Rule { priority, source, destination, input_link: None, protocol: None, action }
+    Rule { priority, source, destination, input_link: None, protocol: None, mark: None, action }
 }
 
 /// The circuit's own table, with nowhere to go when the interface is gone, and the rules that lead there.
@@ -235,7 +235,15 @@ fn routing(circuit: &Telescope, exit: &Hop, link: &LinkName, state: &mut State) 
 
 pub(super) fn rule_from(priority: u32, source: IpAddr, action: RuleAction) -> Rule {
     let destination = Selector::any(source);
-    Rule { priority, source: source.into(), destination, input_link: None, protocol: None, action }
+    Rule {
+        priority,
+        source: source.into(),
+        destination,
+        input_link: None,
+        protocol: None,
+        mark: None,
+        action,
+    }
 }
 
 /// Where a route leads as long as its interface is there.

@@ -7,6 +7,7 @@ use std::net::IpAddr;
 
 use ipnet::IpNet;
 
+use super::numbers::LEAVING;
 use super::{Client, ExitPolicy, Relay};
 use crate::state::{NftChain, NftHook, NftRule, NftSet, NftSetKind, NftTable};
 
@@ -16,9 +17,11 @@ pub(super) struct Firewall {
     sets: Vec<NftSet>,
     input: Vec<String>,
     forward: Vec<String>,
+    prerouting: Vec<String>,
     mangle: Vec<String>,
     output: Vec<String>,
     postrouting: Vec<String>,
+    last: Vec<String>,
 }
 
 /// nft's word for the family of an address.
@@ -157,7 +160,7 @@ impl Firewall {
         }
         let word = family(relay.address);
         self.mangle.push(format!("{leaving} {word} dscp set cs0"));
-        self.postrouting.push(format!("{word} saddr @pool {leaving} masquerade fully-random"));
+        self.leaves(word, "pool", "pools", leaving);
         if let Some(pool6) = relay.pool6 {
             if word != "ip6" {
                 self.mangle.push(format!("{leaving} ip6 dscp set cs0"));
@@ -165,8 +168,19 @@ impl Firewall {
             self.set("pool6", &[pool6]);
             self.forward.push("ip6 saddr @pool6 iifname != \"ippt\" drop".to_owned());
             self.forward.push("ip6 daddr @pool6 oifname != \"ippt\" drop".to_owned());
-            self.postrouting.push(format!("ip6 saddr @pool6 {leaving} masquerade fully-random"));
+            self.leaves("ip6", "pool6", "pool6", leaving);
         }
+    }
+
+    /// What may leave gets the mark without which there is no way out, and the exit's address. What has kept
+    /// an address of the pool all the same, as connection tracking leaves invalid packets alone, is dropped.
+    fn leaves(&mut self, word: &str, pool: &str, pools: &str, leaving: &str) {
+        let mark = LEAVING.value;
+        self.prerouting.push(format!(
+            "iifname \"ippt\" {word} saddr @{pool} {word} daddr != @{pools} meta mark set {mark:#x}"
+        ));
+        self.postrouting.push(format!("{word} saddr @{pool} {leaving} masquerade fully-random"));
+        self.last.push(format!("{word} saddr @{pool} oifname != \"ipp*\" drop"));
     }
 
     fn set(&mut self, name: &str, prefixes: &[IpNet]) {
@@ -178,10 +192,12 @@ impl Firewall {
     pub(super) fn into_table(self) -> Option<NftTable> {
         let chains: Vec<NftChain> = [
             ("input", NftHook::Input, self.input),
+            ("prerouting", NftHook::PreroutingMangle, self.prerouting),
             ("mangle", NftHook::ForwardMangle, self.mangle),
             ("forward", NftHook::Forward, self.forward),
             ("output", NftHook::Output, self.output),
             ("postrouting", NftHook::PostroutingNat, self.postrouting),
+            ("last", NftHook::PostroutingLast, self.last),
         ]
         .into_iter()
         .filter(|(_, _, rules)| !rules.is_empty())

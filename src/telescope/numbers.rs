@@ -3,6 +3,7 @@
 //! | use | offset in the range |
 //! |---|---|
 //! | interface of all telescopes that end on a relay, their pool's table | 1 |
+//! | mark of packets that leave at an exit | 1 |
 //! | reqid of the inbound SAs of those telescopes, the neighbours' table | 2 |
 //! | table of what goes through a client's circuits by its destination | 3 |
 //! | overlay to neighbour n: interface and reqid | 0x100 + n |
@@ -14,7 +15,7 @@ use std::fmt;
 
 use serde::Deserialize;
 
-use crate::id::{IfId, LinkName, OutOfRange, Reqid, TableId};
+use crate::id::{IfId, LinkName, Mark, OutOfRange, Reqid, TableId};
 use crate::ownership::FIRST;
 
 /// Interface identifier at an offset of our range; the range does not hold 0.
@@ -31,6 +32,8 @@ pub(super) const TELESCOPES: IfId = if_id(1);
 pub(super) const TELESCOPES_IN: Reqid = Reqid(FIRST + 2);
 /// Routes to the pools: our own and those of the neighbours.
 pub(super) const POOLS_TABLE: TableId = TableId(FIRST + 1);
+/// On packets that the firewall of an exit is going to let out under the exit's own address.
+pub(super) const LEAVING: Mark = Mark { value: FIRST + 1, mask: u32::MAX };
 /// Routes to the neighbours' public addresses through the overlay.
 pub(super) const NEIGHBOURS_TABLE: TableId = TableId(FIRST + 2);
 /// What goes through a client's circuits by its destination.

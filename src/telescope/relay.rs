@@ -7,7 +7,7 @@ use ipnet::IpNet;
 
 use super::client::{POLICY_PRIORITY, Tunnel, Way, guarded_route, policy, policy_at, rule_from, rule_to};
 use super::firewall::Firewall;
-use super::numbers::{self, NEIGHBOURS_TABLE, POOLS_TABLE, TELESCOPES, TELESCOPES_IN};
+use super::numbers::{self, LEAVING, NEIGHBOURS_TABLE, POOLS_TABLE, TELESCOPES, TELESCOPES_IN};
 use super::{Desired, Neighbour, Refused, Relay, RelayCircuit, Requirement, insert_once, same_family};
 use crate::id::{IfId, LinkName, Mtu, TableId};
 use crate::state::{
@@ -18,12 +18,14 @@ use crate::state::{
 const TELESCOPE_RULE: u32 = crate::ownership::FIRST_RULE;
 /// ICMP errors of our own to a neighbour quote telescope packets: into the overlay.
 const ICMP_RULE: u32 = TELESCOPE_RULE + 1;
-/// Out of a telescope, not to a neighbour, and no exit: nowhere.
-const NO_EXIT_RULE: u32 = TELESCOPE_RULE + 2;
+/// Out of a telescope and marked by the exit's firewall: out.
+const EXIT_RULE: u32 = TELESCOPE_RULE + 2;
+/// Out of a telescope, not to a neighbour, and not marked: nowhere.
+const NO_EXIT_RULE: u32 = TELESCOPE_RULE + 3;
 /// To a pool: into a telescope or an overlay.
-const POOLS_RULE: u32 = TELESCOPE_RULE + 3;
-/// Before the rules of a client on the same host: what leaves an exit, and the tunnels' own packets.
-const BESIDE_CLIENT_RULE: u32 = TELESCOPE_RULE + 4;
+const POOLS_RULE: u32 = TELESCOPE_RULE + 4;
+/// Before the rules of a client on the same host: the tunnels' own packets.
+const BESIDE_CLIENT_RULE: u32 = TELESCOPE_RULE + 5;
 /// The policy of a whole pool comes after those of the circuits in it: of two with equal priority the
 /// kernel takes the older.
 const POOL_PRIORITY: u32 = POLICY_PRIORITY + 1;
@@ -65,15 +67,7 @@ impl Relay {
 
     /// Keeps a client on the same host from taking this relay's packets into its circuits.
     pub(super) fn beside_client(&self, state: &mut State) {
-        let tunnels = rule_from(BESIDE_CLIENT_RULE, self.address, RuleAction::Lookup(TableId::MAIN));
-        state.rules.insert(tunnels.clone());
-        if self.exit.is_some() {
-            let families = [Some(self.pool), self.pool6];
-            for any in families.into_iter().flatten().map(|pool| Selector::any(pool.addr())) {
-                let input_link = Some(numbers::telescopes_link());
-                state.rules.insert(Rule { source: any, destination: any, input_link, ..tunnels.clone() });
-            }
-        }
+        state.rules.insert(rule_from(BESIDE_CLIENT_RULE, self.address, RuleAction::Lookup(TableId::MAIN)));
     }
 
     fn check(&self) -> Result<(), Refused> {
@@ -201,22 +195,41 @@ impl Relay {
             destination: any,
             input_link,
             protocol,
+            mark: None,
             action,
         };
         let neighbours = RuleAction::Lookup(NEIGHBOURS_TABLE);
         state.rules.insert(from(TELESCOPE_RULE, Some(telescopes.clone()), None, neighbours));
         let lo = "lo".parse().ok();
         state.rules.insert(from(ICMP_RULE, lo, Some(icmp), neighbours));
-        if self.exit.is_none() {
-            state.rules.insert(from(NO_EXIT_RULE, Some(telescopes.clone()), None, RuleAction::Unreachable));
-        }
         state.rules.insert(rule_to(POOLS_RULE, any, RuleAction::Lookup(POOLS_TABLE)));
+        for pool in std::iter::once(self.pool).chain(self.pool6) {
+            self.leaving(Selector::any(pool.addr()), &telescopes, state);
+        }
         if let Some(pool6) = self.pool6 {
             guarded_route(state, POOLS_TABLE, pool6.trunc(), way(telescopes))?;
             let any6 = Selector::any(pool6.addr());
             state.rules.insert(rule_to(POOLS_RULE, any6, RuleAction::Lookup(POOLS_TABLE)));
         }
         Ok(())
+    }
+
+    /// Nothing out of a telescope finds a way out but what an exit's firewall marked: without the firewall,
+    /// which hides the addresses of the pool, an exit lets nothing out at all.
+    fn leaving(&self, any: IpNet, telescopes: &LinkName, state: &mut State) {
+        let rule = |priority, mark, action| Rule {
+            priority,
+            source: any,
+            destination: any,
+            input_link: Some(telescopes.clone()),
+            protocol: None,
+            mark,
+            action,
+        };
+        if self.exit.is_some() {
+            state.rules.insert(rule(EXIT_RULE, Some(LEAVING), RuleAction::Lookup(TableId::MAIN)));
+        }
+        state.rules.insert(rule(NO_EXIT_RULE, None, RuleAction::Unreachable));
     }
 }
 
@@ -239,4 +252,40 @@ pub fn settings(name: &LinkName) -> impl Iterator<Item = Sysctl> {
         path: format!("net/ipv4/conf/{name}/{setting}"),
         value: value.to_owned(),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::{ExitPolicy, Host};
+    use super::*;
+
+    fn rules(exit: Option<ExitPolicy>) -> (Vec<String>, String) {
+        let relay = Relay {
+            address: "192.0.2.1".parse().unwrap(),
+            pool: "10.9.0.0/16".parse().unwrap(),
+            pool6: Some("fd00:9::/64".parse().unwrap()),
+            exit,
+            neighbours: Vec::new(),
+            circuits: Vec::new(),
+        };
+        let state = Host { client: None, relay: Some(relay) }.desired().unwrap().state;
+        (state.rules.iter().map(ToString::to_string).collect(), format!("{:?}", state.nft))
+    }
+
+    #[test]
+    fn only_marked_packets_leave_an_exit() {
+        let (with, nft) = rules(Some(ExitPolicy::default()));
+        for any in ["0.0.0.0/0", "::/0"] {
+            let out = format!("4952: from {any} to {any} iif ippt fwmark 0x49500001/0xffffffff lookup main");
+            assert!(with.contains(&out), "{with:?}");
+            assert!(with.contains(&format!("4953: from {any} to {any} iif ippt unreachable")), "{with:?}");
+        }
+        assert!(nft.contains("ip saddr @pool ip daddr != @pools meta mark set 0x49500001"), "{nft}");
+        assert!(nft.contains("ip6 saddr @pool6 ip6 daddr != @pool6 meta mark set 0x49500001"), "{nft}");
+
+        let (without, nft) = rules(None);
+        assert!(!without.iter().any(|rule| rule.contains("fwmark")), "{without:?}");
+        assert!(without.iter().filter(|rule| rule.ends_with("iif ippt unreachable")).count() == 2);
+        assert!(!nft.contains("mark"), "{nft}");
+    }
 }

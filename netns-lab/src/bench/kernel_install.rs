@@ -27,12 +27,14 @@ pub(super) const ALL: &[Bench] = &[
         about: "10,000 circuits installed, dumped and removed, by us and by `ip -batch`",
         clock: Clock::Real,
         in_lab: install,
+        cpu: None,
     },
     Bench {
         name: "plan-10000",
         about: "wall time and memory of `ippriv plan` on a relay that holds 10,000 circuits",
         clock: Clock::Real,
         in_lab: plan,
+        cpu: None,
     },
 ];
 

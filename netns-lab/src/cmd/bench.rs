@@ -7,6 +7,7 @@ use ippriv_lab::bench;
 use ippriv_lab::runner::{self, Choice};
 use serde_json::Value;
 
+use super::cargo;
 use crate::Outcome;
 
 #[derive(clap::Args)]
@@ -29,8 +30,11 @@ pub(crate) fn run(args: &Args) -> Outcome {
                 writeln!(out, "{:<16} {}", bench.name, bench.about)?;
             }
         }
+        // Figures are those of optimised programs.
+        Some(_) if cfg!(debug_assertions) => return cargo::again_optimised(),
         Some(name) => {
             let bench = bench::find(name)?;
+            cargo::build_commands()?;
             let runner = runner::choose(args.runner, bench.clock)?;
             let result = bench::run(runner.as_ref(), name)?;
             if args.json {

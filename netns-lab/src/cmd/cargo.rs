@@ -3,7 +3,7 @@
 use std::error::Error;
 use std::io::{BufRead as _, BufReader, Read as _};
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::{Command, ExitCode, Stdio};
 
 use ippriv_lab::program;
 
@@ -31,6 +31,15 @@ pub(crate) fn build_commands() -> Result<(), Box<dyn Error>> {
         command.arg("--release");
     }
     if command.status()?.success() { Ok(()) } else { Err("cannot build ippriv; cargo says why above".into()) }
+}
+
+/// Runs this very command line again with the release profile, and ends as that ends.
+pub(crate) fn again_optimised() -> Result<ExitCode, Box<dyn Error>> {
+    let mut command = command();
+    command.args(["run", "--quiet", "--release", "--package", program::NAME, "--bin", program::NAME, "--"]);
+    let status = command.args(std::env::args_os().skip(1)).status()?;
+    let code = status.code().and_then(|code| u8::try_from(code).ok());
+    Ok(code.map_or(ExitCode::FAILURE, ExitCode::from))
 }
 
 /// Runs a command to its end, shows its output as it comes, and gives its standard output and success.

@@ -1,5 +1,7 @@
 //! What the lab's program does inside the lab. Not for users.
 
+use std::ffi::OsString;
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use ippriv_lab::{bench, demo, scenario};
@@ -15,8 +17,18 @@ pub(crate) struct Args {
 #[derive(clap::Subcommand)]
 enum What {
     Demo,
-    Scenario { name: String },
-    Bench { name: String },
+    Scenario {
+        name: String,
+    },
+    Bench {
+        name: String,
+    },
+    Digest,
+    Open {
+        file: PathBuf,
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        command: Vec<OsString>,
+    },
 }
 
 pub(crate) fn run(args: Args) -> Outcome {
@@ -31,6 +43,11 @@ pub(crate) fn run(args: Args) -> Outcome {
             } else {
                 Err(format!("no scenario {name}").into())
             }
+        }
+        What::Open { file, command } => super::up::in_lab(&file, &command),
+        What::Digest => {
+            println!("{}", scenario::digest()?);
+            Ok(ExitCode::SUCCESS)
         }
         What::Bench { name } => {
             bench::in_lab(&name)?;

@@ -8,3 +8,4 @@ pub(crate) mod kernel;
 pub(crate) mod run;
 pub(crate) mod test;
 pub(crate) mod traffic;
+pub(crate) mod up;

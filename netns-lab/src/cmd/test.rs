@@ -60,6 +60,9 @@ pub(crate) fn run(args: &Args) -> Outcome {
     let wanted = |scenario: &&Scenario| {
         args.filter.as_ref().is_none_or(|filter| scenario.name.contains(filter.as_str()))
     };
+    if args.filter.is_none() {
+        tally.add(same_seed_same_bytes(runner.as_ref())?);
+    }
     for scenario in scenario::all().filter(wanted) {
         tally.add(try_scenario(runner.as_ref(), scenario, args));
     }
@@ -150,6 +153,29 @@ fn result_line(line: &str) -> Option<Tally> {
         part.and_then(|number| number.trim().parse().ok()).unwrap_or(0)
     };
     Some(Tally { passed: count("passed"), failed: count("failed"), skipped: count("ignored") })
+}
+
+/// The same seed has to give the same captures byte for byte, another seed others.
+fn same_seed_same_bytes(runner: &dyn Runner) -> Result<Tally, Box<dyn std::error::Error>> {
+    println!("── same-seed: captures of a download over lossy links, twice with one seed, once with another");
+    let digest = |seed| -> Result<String, Box<dyn std::error::Error>> {
+        let mut job = scenario::job_in_lab(&["digest"])?;
+        job.clock = Clock::Virtual { seed };
+        let finished = runner.run(&job)?;
+        let said = [finished.stdout, finished.stderr].concat();
+        Ok(String::from_utf8_lossy(&said).trim().to_owned())
+    };
+    let (first, again, other) = (digest(1)?, digest(1)?, digest(2)?);
+    let digested = first.ends_with(" packets");
+    let mut tally = Tally::default();
+    for (pass, what) in [
+        (digested && first == again, format!("same-seed: seed 1 gives {first}, and again {again}")),
+        (digested && first != other, format!("same-seed: seed 2 gives {other}")),
+    ] {
+        println!("{} {what}", mark(pass));
+        tally.add(Tally::of(pass));
+    }
+    Ok(tally)
 }
 
 fn try_scenario(runner: &dyn Runner, scenario: &Scenario, args: &Args) -> Tally {

@@ -5,6 +5,7 @@
 mod circuits;
 mod command;
 mod dice;
+mod digest;
 mod faults;
 mod foreign;
 mod headers;
@@ -22,6 +23,7 @@ use std::error::Error;
 use std::io::{self, Write as _};
 use std::time::Duration;
 
+pub use digest::run as digest;
 pub use lab::{Lab, LabError};
 pub use verdict::{Verdict, Verdicts};
 
