@@ -7,7 +7,8 @@ use std::collections::BTreeSet;
 
 use ippriv::id::{IfId, LinkName};
 use ippriv::plan::{Cause, Ending, Failure, Object, Op, OpError, Outcome, Step, Transaction, diff};
-use ippriv::state::{Current, Direction, RouteKind, State};
+use ippriv::secret::KeyMaterial;
+use ippriv::state::{Current, Direction, Progress, RouteKind, State};
 use support::kernel::{Kernel, bystanders, refused, settled};
 use support::random::Random;
 use support::{Circuit, as_host, client, client_state, compiled, relay, relay_state};
@@ -279,6 +280,75 @@ fn wherever_a_plan_fails_everything_is_as_before() {
 fn interfaces_made_anew_come_back_with_their_settings() {
     let after = relay_state(2, &[circuit()]).state;
     fails_everywhere("identifiers", &other_identifiers(&after), &after);
+}
+
+#[test]
+fn an_sa_remade_with_the_same_key_goes_on_counting() {
+    let after = client_state(&[circuit()]).state;
+    for same_key in [true, false] {
+        let mut before = after.clone();
+        for sa in before.sas.values_mut() {
+            sa.progress = Progress(Some(7));
+            sa.reqid.0 += 1;
+            if !same_key {
+                sa.key = KeyMaterial::new(vec![0; sa.key.len()]);
+            }
+        }
+        let ops = plan(&before, &after);
+        let made = ops.iter().filter_map(|op| match made(op) {
+            Some(Object::Sa(sa)) => Some(sa.progress.0),
+            _ => None,
+        });
+        let made: Vec<_> = made.collect();
+        assert_eq!(made, vec![same_key.then_some(7); after.sas.len()]);
+        // so does one that comes back when its deletion is undone
+        let undone = ops.iter().map(Op::inverse).filter_map(|op| match op {
+            Op::Create(Object::Sa(sa)) => Some(sa.progress.0),
+            _ => None,
+        });
+        assert!(undone.eq(vec![Some(7); after.sas.len()]));
+    }
+}
+
+/// With an address the kernel removes the routes that prefer it.
+#[test]
+fn an_address_that_changes_its_scope_is_made_anew_and_with_it_what_prefers_it() {
+    let short = client_state(&[Circuit::through(1, &[1, 2]).traffic(&["203.0.113.0/24"])]).state;
+    let long = client_state(&[circuit()]).state;
+    for (before, after) in [(&short, &long), (&long, &short)] {
+        let ops = plan(before, after);
+        let goes = |op: &Op| matches!(removed(op), Some(Object::Address(address)) if after.addresses.contains_key(&address.id));
+        let comes = |op: &Op| matches!(made(op), Some(Object::Address(address)) if before.addresses.contains_key(&address.id));
+        let [place] = places(&ops, goes)[..] else { panic!("expected one address to go: {ops:?}") };
+        assert_eq!(places(&ops, comes).len(), 1);
+        assert!(all_before(&ops, goes, comes));
+        let Object::Address(address) = ops[place].object() else { unreachable!() };
+        let source = Some(address.id.prefix.addr());
+        let prefers =
+            |op: &Op| matches!(op.object(), Object::Route(route) if route.preferred_source == source);
+        let held = before.routes.values().filter(|route| route.preferred_source == source).count();
+        assert_eq!(places(&ops[..place], prefers).len(), held);
+        fails_everywhere("scope", before, after);
+    }
+}
+
+/// Below IPv6's minimum MTU the kernel takes away every IPv6 address and route of an interface.
+#[test]
+fn an_interface_that_loses_or_gains_ipv6_is_made_anew() {
+    let circuit = |mtu: u32| {
+        let mut own = client(&[circuit()]);
+        own.circuits[0].mtu = Some(mtu.try_into().unwrap());
+        compiled(&as_host(Some(own), None)).state
+    };
+    let link = |op: Option<&Object>| matches!(op, Some(Object::Link(_)));
+    for (before, after) in [(1280, 1279), (1279, 1280)] {
+        let ops = plan(&circuit(before), &circuit(after));
+        assert!(all_before(&ops, |op| link(removed(op)), |op| link(made(op))), "{before} to {after}");
+        assert_eq!(places(&ops, |op| link(removed(op))).len(), 1, "{before} to {after}");
+        fails_everywhere("IPv6", &circuit(before), &circuit(after));
+    }
+    let ops = plan(&circuit(1280), &circuit(1281));
+    assert!(matches!(ops[..], [Op::Replace { .. }]), "{ops:?}");
 }
 
 #[test]

@@ -4,9 +4,9 @@ use std::net::IpAddr;
 
 use super::xfrm::{delete_policy, delete_sa, make_policy, make_sa, update_sa};
 use super::{LinkIndexes, Message, addr, link, route, rule};
-use crate::id::{LinkName, Mtu};
+use crate::id::LinkName;
 use crate::plan::{Object, Op};
-use crate::state::{Link, Sa};
+use crate::state::Sa;
 
 /// An object that the kernel would refuse or misunderstand.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -89,7 +89,7 @@ pub fn requests(op: &Op, links: &LinkIndexes) -> Result<Vec<Request>, Unencodabl
     match op {
         Op::Create(Object::Link(link)) => {
             let create = Request { message: link::create(link), undo: Undo::Send(link::delete(&link.name)) };
-            let without = has_ipv6(link).then(|| only(link::without_addresses(&link.name)));
+            let without = link.has_ipv6().then(|| only(link::without_addresses(&link.name)));
             let up = only(link::change(link, link));
             Ok(std::iter::once(create).chain(without).chain([up]).collect())
         }
@@ -133,7 +133,7 @@ fn replace(old: &Object, new: &Object, links: &LinkIndexes) -> Result<Vec<Reques
     match (old, new) {
         (Object::Link(old), Object::Link(new)) => {
             let change = only(link::change(old, new));
-            let gets_ipv6 = has_ipv6(new) && !has_ipv6(old);
+            let gets_ipv6 = new.has_ipv6() && !old.has_ipv6();
             let without = gets_ipv6.then(|| only(link::without_addresses(&new.name)));
             Ok(std::iter::once(change).chain(without).collect())
         }
@@ -154,12 +154,6 @@ fn replace(old: &Object, new: &Object, links: &LinkIndexes) -> Result<Vec<Reques
     }
 }
 
-/// Whether the kernel has IPv6 on the interface at all: only from IPv6's least MTU on (RFC 8200 §5). It refuses
-/// settings of IPv6 on others.
-fn has_ipv6(link: &Link) -> bool {
-    link.mtu >= Mtu::IPV6_MINIMUM
-}
-
 /// Whether the SAs differ in nothing but the ports of UDP encapsulation: after a NAT has changed its mind.
 fn differ_in_ports_only(old: &Sa, new: &Sa) -> bool {
     let moved = Sa { encapsulation: new.encapsulation, ..old.clone() };
@@ -170,6 +164,7 @@ fn differ_in_ports_only(old: &Sa, new: &Sa) -> bool {
 mod tests {
     use super::*;
     use crate::id::IfId;
+    use crate::state::Link;
 
     fn link(mtu: u32) -> Object {
         let (name, if_id) = ("ippc1".parse().unwrap(), IfId::new(7).unwrap());

@@ -7,7 +7,7 @@
 use std::collections::BTreeMap;
 
 use super::op::{Object, Op};
-use crate::state::{Current, Direction, Link, RouteKind, State};
+use crate::state::{Address, Current, Direction, Link, Route, RouteKind, State};
 
 /// A desired object whose place somebody else's object has.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -49,6 +49,8 @@ pub(super) fn changes(desired: &State, owned: &State) -> Plan {
     let mut plan = Builder::default();
     let remade = plan.links_to_remake(desired, owned);
     let owned = remade.as_ref().unwrap_or(owned);
+    let remade = plan.addresses_to_remake(desired, owned);
+    let owned = remade.as_ref().unwrap_or(owned);
     plan.nft(desired, owned);
     plan.each(&desired.links, &owned.links, Object::Link);
     plan.sysctls(desired, owned);
@@ -89,13 +91,16 @@ struct Builder {
 }
 
 impl Builder {
-    /// An interface cannot change its identifier, nor two have the same: one whose name or identifier is
-    /// wanted otherwise goes first, with all that hangs on it. Gives what is left then, or `None` when no
-    /// interface has to go.
+    /// An interface cannot change its identifier, nor two have the same, and one that loses IPv6 loses what
+    /// hangs on it: one whose name, identifier or IPv6 is wanted otherwise goes first, with all that hangs on
+    /// it. Gives what is left then, or `None` when no interface has to go.
     fn links_to_remake(&mut self, desired: &State, owned: &State) -> Option<State> {
         let changed = |link: &&Link| {
             let mut wanted = desired.links.values();
-            wanted.any(|wanted| (wanted.name == link.name) != (wanted.if_id == link.if_id))
+            wanted.any(|wanted| {
+                let same = wanted.name == link.name;
+                same != (wanted.if_id == link.if_id) || same && wanted.has_ipv6() != link.has_ipv6()
+            })
         };
         let links: Vec<_> = owned.links.values().filter(changed).cloned().collect();
         if links.is_empty() {
@@ -115,6 +120,27 @@ impl Builder {
             left.sysctls.retain(|_, sysctl| sysctl.link != link.name);
             left.links.remove(&link.name);
             self.prelude.push(Op::Delete(Object::Link(link)));
+        }
+        Some(left)
+    }
+
+    /// An address cannot change its scope, and the kernel removes the routes that prefer one that goes: both
+    /// go first. Gives what is left then, or `None` when no address has to go.
+    fn addresses_to_remake(&mut self, desired: &State, owned: &State) -> Option<State> {
+        let changed =
+            |address: &&Address| desired.addresses.get(&address.id).is_some_and(|wanted| wanted != *address);
+        let addresses: Vec<_> = owned.addresses.values().filter(changed).cloned().collect();
+        if addresses.is_empty() {
+            return None;
+        }
+        let mut left = owned.clone();
+        for address in addresses {
+            let prefers = |route: &Route| route.preferred_source == Some(address.id.prefix.addr());
+            let routes = left.routes.values().filter(|route| prefers(route));
+            self.prelude.extend(routes.map(|route| Op::Delete(Object::Route(route.clone()))));
+            left.routes.retain(|_, route| !prefers(route));
+            left.addresses.remove(&address.id);
+            self.prelude.push(Op::Delete(Object::Address(address)));
         }
         Some(left)
     }

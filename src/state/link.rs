@@ -19,6 +19,15 @@ pub struct Link {
     pub up: bool,
 }
 
+impl Link {
+    /// Whether the kernel does IPv6 on it: not below IPv6's minimum MTU, and then it takes away every IPv6
+    /// address and route there.
+    #[must_use]
+    pub fn has_ipv6(&self) -> bool {
+        self.mtu >= Mtu::IPV6_MINIMUM
+    }
+}
+
 /// How far an address is meant to be used (`/etc/iproute2/rt_scopes`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Scope {

@@ -32,8 +32,8 @@ enum Lane {
     Xfrm,
     /// Apart from [`Lane::Route`], which needs the numbers of interfaces made here.
     Link,
-    /// Apart too, for with an address the kernel removes the routes that prefer it: none of these deletions
-    /// may have failed before.
+    /// Apart too: with an address the kernel removes the routes that prefer it, which must not happen unseen
+    /// when a route could not be deleted.
     Address,
     Route,
     Nft,

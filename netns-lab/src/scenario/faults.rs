@@ -145,8 +145,15 @@ fn one_way(node: &Node<'_>, from: &State, to: &State, verdicts: &mut Verdicts) -
     let before = Listing::of(node)?;
     let mut wrong = Vec::new();
     let operations = node.enter(|| planned(to))??.plan.ops;
+    let mut faults = 0;
     for goes_on in [false, true] {
         for (until, op) in operations.iter().enumerate() {
+            // Where many are sent at once, the first to fail leaves the most to be carried out after it.
+            let before_it = until.checked_sub(1).and_then(|before| operations.get(before));
+            if goes_on && before_it.is_some_and(|before| socket(before) == socket(op)) {
+                continue;
+            }
+            faults += 1;
             let mut kernel = FaultyKernel { until: Some(until), goes_on };
             let ending = node.enter(|| {
                 driver::plan(&mut kernel, to.clone()).map(|planned| driver::apply(&mut kernel, planned))
@@ -172,7 +179,7 @@ fn one_way(node: &Node<'_>, from: &State, to: &State, verdicts: &mut Verdicts) -
     verdicts.check(
         "each operation made to fail is named with its error, and iproute2 and nft list the same as before",
         wrong.is_empty() && count > 0,
-        format!("{count} operations, twice each; {} wrong{}", wrong.len(), first_of(&wrong)),
+        format!("{count} operations, {faults} faults; {} wrong{}", wrong.len(), first_of(&wrong)),
     );
     settle(node, to)?;
     let after = Listing::of(node)?.difference(&before);

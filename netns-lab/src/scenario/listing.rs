@@ -15,20 +15,17 @@ pub(super) struct Listing {
     records: BTreeMap<String, usize>,
 }
 
-/// Lists everything, the sections apart by lines of their own. `ip -batch` would end after the first list of
-/// `ip xfrm`.
+/// Lists everything with few processes, the sections apart by lines of their own. `ip -batch` would end after
+/// the first list of `ip xfrm`.
 const SCRIPT: &str = "set -e
 ip -o xfrm state
 ip -o xfrm policy
-ip -o -d link
-ip -o addr
-ip -4 rule
-ip -4 route show table all
+printf 'link\\naddr\\n' | ip -o -d -batch -
+printf 'rule\\nroute show table all\\n' | ip -4 -o -batch -
 echo '#6'
-ip -6 rule
-ip -6 route show table all
+printf 'rule\\nroute show table all\\n' | ip -6 -o -batch -
 echo '#nft'
-nft -j -s list ruleset";
+exec nft -j -s list ruleset";
 
 impl Listing {
     /// Everything that is listed now.

@@ -83,6 +83,8 @@ fn life(verdicts: &mut Verdicts) -> Result<(), Box<dyn Error>> {
         verdicts.equal("answers through the circuit", &lab.ping("client", server, 3)?, &3);
     }
     verdicts.context("take down");
+    let found = wrong(&lab.net.node("client")?, &State::default(), &before[0])?.len();
+    verdicts.check("the comparison with nothing expected finds fault", found > 0, format!("{found} things"));
     for (name, before) in names.iter().zip(&before) {
         let file = lab.deal.write(&lab.net, name)?;
         lab.on(name, &["ippriv", "down", "--release", &file])?;
@@ -159,6 +161,12 @@ fn random(series: u64, verdicts: &mut Verdicts) -> Result<(), Box<dyn Error>> {
         "the states were of many kinds",
         kinds.len() > 6 && refused < 20 * RANDOM,
         format!("{kinds:?}; {refused} more contradicted themselves and were thrown again"),
+    );
+    let found = wrong(&node, &State::default(), &before)?.len();
+    verdicts.check(
+        "the same comparison with nothing expected finds fault",
+        found > 0,
+        format!("{found} things"),
     );
     apply(&node, &State::default(), &mut wrongs)?;
     let difference = Listing::of(&node)?.difference(&before);
