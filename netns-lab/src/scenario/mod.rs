@@ -3,8 +3,12 @@
 //! A scenario runs as a program inside the lab ([`in_lab`]) and reports to the host ([`run`]) line by line.
 
 mod circuits;
+mod kill_switch;
 mod lab;
+mod rekey;
+mod removal;
 mod verdict;
+mod watch;
 
 use std::error::Error;
 use std::io::{self, Write as _};
@@ -29,7 +33,7 @@ pub struct Scenario {
 }
 
 /// Every scenario, in the order of tests.
-pub const ALL: &[&[Scenario]] = &[circuits::ALL];
+pub const ALL: &[&[Scenario]] = &[circuits::ALL, removal::ALL, kill_switch::ALL, rekey::ALL];
 
 /// All scenarios, one after the other.
 pub fn all() -> impl Iterator<Item = &'static Scenario> {
