@@ -3,6 +3,7 @@
 
 pub mod capture;
 pub mod deal;
+pub mod demo;
 pub mod guest;
 pub mod kernel;
 pub mod net;

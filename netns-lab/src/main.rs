@@ -24,6 +24,10 @@ enum Command {
     Kernel(cmd::kernel::Args),
     /// Run one program in the lab.
     Run(cmd::run::Args),
+    /// Show real traffic through a telescope, and who sees what of it.
+    Demo(cmd::demo::Args),
+    /// Check everything.
+    Test(cmd::test::Args),
     /// Make traffic inside the lab.
     #[command(hide = true)]
     Traffic(cmd::traffic::Args),
@@ -52,6 +56,8 @@ fn dispatch(command: Command) -> Outcome {
     match command {
         Command::Kernel(args) => cmd::kernel::run(&args),
         Command::Run(args) => cmd::run::run(args),
+        Command::Demo(args) => cmd::demo::run(&args),
+        Command::Test(args) => cmd::test::run(&args),
         Command::Traffic(args) => cmd::traffic::run(&args),
         Command::InLab(args) => cmd::in_lab::run(args),
     }

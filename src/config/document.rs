@@ -29,13 +29,13 @@ pub(super) struct Document {
 #[derive(serde::Deserialize)]
 #[serde(deny_unknown_fields)]
 struct ClientForm {
-    address: IpAddr,
+    address: AddressForm,
     #[serde(default = "ethernet")]
     path_mtu: Mtu,
     #[serde(default)]
     kill_switch: bool,
     #[serde(default)]
-    allow: Vec<IpNet>,
+    allow: Vec<PrefixForm>,
     #[serde(default)]
     circuits: Vec<Spanned<TelescopeForm>>,
 }
@@ -50,7 +50,7 @@ struct TelescopeForm {
     number: CircuitNumber,
     hops: Vec<HopForm>,
     #[serde(default)]
-    traffic: Vec<IpNet>,
+    traffic: Vec<PrefixForm>,
     mtu: Option<Mtu>,
     advmss: Option<u32>,
     initcwnd: Option<u32>,
@@ -77,9 +77,9 @@ impl<'de> Deserialize<'de> for CongestionControl {
 #[derive(serde::Deserialize)]
 #[serde(deny_unknown_fields)]
 struct HopForm {
-    relay: IpAddr,
-    address: IpAddr,
-    address6: Option<Ipv6Addr>,
+    relay: AddressForm,
+    address: AddressForm,
+    address6: Option<Ip6Form>,
     suite: Suite,
     out: SaForm,
     r#in: Vec<SaForm>,
@@ -103,9 +103,9 @@ struct UdpForm {
 #[derive(serde::Deserialize)]
 #[serde(deny_unknown_fields)]
 struct RelayForm {
-    address: IpAddr,
-    pool: IpNet,
-    pool6: Option<IpNet>,
+    address: AddressForm,
+    pool: PrefixForm,
+    pool6: Option<PrefixForm>,
     exit: Option<ExitForm>,
     #[serde(default)]
     neighbours: Vec<Spanned<NeighbourForm>>,
@@ -116,7 +116,7 @@ struct RelayForm {
 #[derive(serde::Deserialize)]
 #[serde(deny_unknown_fields)]
 struct ExitForm {
-    reject: Option<Vec<IpNet>>,
+    reject: Option<Vec<PrefixForm>>,
     tcp_ports: Option<Vec<PortRange>>,
     udp_ports: Option<Vec<PortRange>>,
 }
@@ -125,8 +125,8 @@ struct ExitForm {
 #[serde(deny_unknown_fields)]
 struct NeighbourForm {
     number: NeighbourNumber,
-    address: IpAddr,
-    pool: IpNet,
+    address: AddressForm,
+    pool: PrefixForm,
     suite: Suite,
     out: SaForm,
     r#in: Vec<SaForm>,
@@ -137,13 +137,39 @@ struct NeighbourForm {
 #[serde(deny_unknown_fields)]
 struct RelayCircuitForm {
     number: HopNumber,
-    peer: IpAddr,
-    address: IpAddr,
-    address6: Option<Ipv6Addr>,
+    peer: AddressForm,
+    address: AddressForm,
+    address6: Option<Ip6Form>,
     suite: Suite,
     out: SaForm,
     r#in: Vec<SaForm>,
     udp: Option<UdpForm>,
+}
+
+/// A value given as text, with an error that repeats it and says what was expected.
+macro_rules! text_form {
+    ($name:ident, $value:ty, $expected:literal) => {
+        struct $name($value);
+
+        impl<'de> Deserialize<'de> for $name {
+            fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+                let text = String::deserialize(deserializer)?;
+                let value = text.parse();
+                value
+                    .map(Self)
+                    .map_err(|_| de::Error::custom(format!(concat!("{:?}: expected ", $expected), text)))
+            }
+        }
+    };
+}
+
+text_form!(AddressForm, IpAddr, "an IP address such as 198.51.100.2");
+text_form!(Ip6Form, Ipv6Addr, "an IPv6 address such as fd00:66::2");
+text_form!(PrefixForm, IpNet, "an IP prefix such as 10.64.0.0/16 or fd00:66::/64");
+
+/// The prefixes of a list.
+fn prefixes(forms: Vec<PrefixForm>) -> Vec<IpNet> {
+    forms.into_iter().map(|PrefixForm(prefix)| prefix).collect()
 }
 
 /// Key material in hexadecimal; never copied into a string of ours, never repeated in an error.
@@ -204,10 +230,10 @@ impl ClientForm {
             form.value.into_telescope()
         });
         Client {
-            address: self.address,
+            address: self.address.0,
             path_mtu: self.path_mtu,
             kill_switch: self.kill_switch,
-            allow: self.allow,
+            allow: prefixes(self.allow),
             circuits: circuits.collect(),
         }
     }
@@ -216,16 +242,16 @@ impl ClientForm {
 impl TelescopeForm {
     fn into_telescope(self) -> Telescope {
         let hops = self.hops.into_iter().map(|hop| Hop {
-            relay: hop.relay,
-            address: hop.address,
-            address6: hop.address6,
+            relay: hop.relay.0,
+            address: hop.address.0,
+            address6: hop.address6.map(|Ip6Form(address)| address),
             keys: tunnel_keys(hop.suite, hop.out, hop.r#in),
             encapsulation: hop.udp.map(UdpForm::into_ports),
         });
         Telescope {
             number: self.number,
             hops: hops.collect(),
-            traffic: self.traffic,
+            traffic: prefixes(self.traffic),
             mtu: self.mtu,
             options: RouteMetrics {
                 advmss: self.advmss,
@@ -243,8 +269,8 @@ impl RelayForm {
             let peer = form.value;
             Neighbour {
                 number: peer.number,
-                address: peer.address,
-                pool: peer.pool,
+                address: peer.address.0,
+                pool: peer.pool.0,
                 keys: tunnel_keys(peer.suite, peer.out, peer.r#in),
                 tfc_padding: peer.tfc_padding,
             }
@@ -255,17 +281,17 @@ impl RelayForm {
             let circuit = form.value;
             RelayCircuit {
                 number: circuit.number,
-                peer: circuit.peer,
-                address: circuit.address,
-                address6: circuit.address6,
+                peer: circuit.peer.0,
+                address: circuit.address.0,
+                address6: circuit.address6.map(|Ip6Form(address)| address),
                 keys: tunnel_keys(circuit.suite, circuit.out, circuit.r#in),
                 encapsulation: circuit.udp.map(UdpForm::into_ports),
             }
         });
         Relay {
-            address: self.address,
-            pool: self.pool,
-            pool6: self.pool6,
+            address: self.address.0,
+            pool: self.pool.0,
+            pool6: self.pool6.map(|PrefixForm(pool)| pool),
             exit: self.exit.map(ExitForm::into_policy),
             neighbours,
             circuits: circuits.collect(),
@@ -280,7 +306,7 @@ impl ExitForm {
         };
         let default = ExitPolicy::default();
         ExitPolicy {
-            reject: self.reject.unwrap_or(default.reject),
+            reject: self.reject.map_or(default.reject, prefixes),
             tcp_ports: ranges(self.tcp_ports),
             udp_ports: ranges(self.udp_ports),
         }

@@ -1,4 +1,6 @@
 use super::*;
+use crate::id::TableId;
+use crate::state::RuleAction;
 
 fn key(octets: usize) -> String {
     "ab".repeat(octets)
@@ -31,6 +33,23 @@ fn a_client_file_is_read() {
     assert_eq!(host.circuits[0].hops[0].keys.out.spi.get(), 0x1001);
     assert_eq!(host.circuits[0].mtu.unwrap().get(), 1400);
     assert_eq!(config.desired.state.sas.len(), 2);
+}
+
+/// Through the circuit, the kernel would take the MTU of the circuit's interface for that of the path outside.
+#[test]
+fn what_inner_layers_send_is_routed_as_without_us() {
+    let first = client("", &key(20));
+    let hop = &first[first.find("        - relay").unwrap()..];
+    let hop = hop.replace("198.18.2.2", "198.18.3.2").replace("10.64.0.2", "10.65.0.2").replace("0x1", "0x2");
+    let state = parse(&(first.clone() + &hop)).unwrap().desired.state;
+    let from = |source: &str| {
+        let source = source.parse().unwrap();
+        let mut rules = state.rules.iter().filter(move |rule| rule.source == source);
+        (rules.next().unwrap().action, rules.next().is_none())
+    };
+    let main = RuleAction::Lookup(TableId::MAIN);
+    assert_eq!(from("10.64.0.2/32"), (main, true));
+    assert_ne!(from("10.65.0.2/32").0, main);
 }
 
 #[test]

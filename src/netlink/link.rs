@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use super::attr::{Attributes, INET6, Malformed, Reader, Writer};
 use super::message::{CREATE, DUMP, EXCL, Message};
-use super::{Dump, Parsed, Unencodable};
+use super::{Dump, Unencodable};
 use crate::id::{IfId, LinkName, Mtu};
 use crate::ownership;
 use crate::state::Link;
@@ -130,7 +130,7 @@ pub struct LinkEntry {
     /// Its identifier, if it is an xfrm interface that has one.
     pub if_id: Option<IfId>,
     /// The interface, if it is ours.
-    pub link: Parsed<Link, ()>,
+    pub ours: Option<Link>,
 }
 
 /// All interfaces.
@@ -163,13 +163,13 @@ impl Dump for LinkDump {
                 _ => {}
             }
         }
-        let link = match (&name, mtu, if_id) {
+        let ours = match (&name, mtu, if_id) {
             (Some(name), Some(mtu), Some(if_id)) if ownership::owns_link(name, Some(if_id)) => {
-                Parsed::Ours(Link { name: name.clone(), if_id, mtu, up: flags & IFF_UP != 0 })
+                Some(Link { name: name.clone(), if_id, mtu, up: flags & IFF_UP != 0 })
             }
-            _ => Parsed::Foreign(()),
+            _ => None,
         };
-        Ok(LinkEntry { index, name, if_id, link })
+        Ok(LinkEntry { index, name, if_id, ours })
     }
 }
 

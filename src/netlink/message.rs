@@ -3,6 +3,7 @@
 use std::fmt;
 
 use super::attr::{Attributes, Malformed, Reader, Writer, text};
+use crate::plan::OpError;
 
 pub(super) const REQUEST: u16 = 0x1;
 const ACK: u16 = 0x4;
@@ -107,6 +108,12 @@ pub struct Refusal {
     pub offset: Option<u32>,
 }
 
+impl From<Refusal> for OpError {
+    fn from(Refusal { errno, text, offset: _ }: Refusal) -> Self {
+        Self::Refused { errno, text }
+    }
+}
+
 /// What a message from the kernel says.
 #[derive(Clone)]
 pub enum Reply<'a> {
@@ -207,16 +214,18 @@ impl<'a> Iterator for Frames<'a> {
     }
 }
 
+/// A message as the kernel sends it, for tests.
+#[cfg(test)]
+pub(super) fn answer(kind: u16, flags: u16, sequence: u32, payload: impl FnOnce(&mut Writer)) -> Vec<u8> {
+    let mut message = Message::new(kind, 0, payload);
+    message.writer.patch(FLAGS_AT, &flags.to_ne_bytes());
+    message.set_sequence(sequence);
+    message.as_bytes().to_vec()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn answer(kind: u16, flags: u16, payload: impl FnOnce(&mut Writer)) -> Vec<u8> {
-        let mut message = Message::new(kind, 0, payload);
-        message.writer.patch(FLAGS_AT, &flags.to_ne_bytes());
-        message.set_sequence(9);
-        message.as_bytes().to_vec()
-    }
 
     fn refusal(bytes: &[u8]) -> Refusal {
         match Frames::new(bytes).next().unwrap().unwrap().reply().unwrap() {
@@ -228,7 +237,7 @@ mod tests {
     #[test]
     fn an_error_is_read_with_the_kernels_words() {
         for (flags, echoed) in [(CAPPED | ACK_TLVS, 0), (ACK_TLVS, 20)] {
-            let bytes = answer(ERROR, flags, |writer| {
+            let bytes = answer(ERROR, flags, 9, |writer| {
                 writer.bytes(&(-17_i32).to_ne_bytes());
                 writer.u32(36);
                 writer.zeros(12 + echoed);
@@ -242,9 +251,9 @@ mod tests {
 
     #[test]
     fn the_end_of_a_dump_may_be_an_error() {
-        let bytes = answer(DONE, 0, |writer| writer.bytes(&(-2_i32).to_ne_bytes()));
+        let bytes = answer(DONE, 0, 9, |writer| writer.bytes(&(-2_i32).to_ne_bytes()));
         assert_eq!(refusal(&bytes).errno, 2);
-        let bytes = answer(DONE, DUMP_INTR, |writer| writer.u32(0));
+        let bytes = answer(DONE, DUMP_INTR, 9, |writer| writer.u32(0));
         let frame = Frames::new(&bytes).next().unwrap().unwrap();
         assert!(frame.interrupted());
         assert!(matches!(frame.reply(), Ok(Reply::Done)));
@@ -252,7 +261,7 @@ mod tests {
 
     #[test]
     fn truncation_anywhere_is_an_error_or_an_end_but_no_panic() {
-        let whole = answer(ERROR, CAPPED | ACK_TLVS, |writer| {
+        let whole = answer(ERROR, CAPPED | ACK_TLVS, 9, |writer| {
             writer.bytes(&(-17_i32).to_ne_bytes());
             writer.u32(36);
             writer.zeros(12);

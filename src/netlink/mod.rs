@@ -9,6 +9,7 @@
 
 mod addr;
 mod attr;
+mod exchange;
 mod link;
 mod message;
 mod request;
@@ -18,9 +19,10 @@ mod xfrm;
 
 pub use addr::AddressDump;
 pub use attr::{Attribute, Attributes, Malformed, Reader, Writer};
+pub use exchange::{Answers, Batch, Progress, Unanswered};
 pub use link::{LinkDump, LinkEntry, LinkIndexes};
 pub use message::{Frame, Frames, Message, Refusal, Reply};
-pub use request::{Channel, Request, Unencodable, requests};
+pub use request::{Channel, Request, Undo, Unencodable, requests};
 pub use route::RouteDump;
 pub use rule::RuleDump;
 pub use xfrm::{PolicyDump, SaDump};

@@ -4,9 +4,9 @@ use std::net::IpAddr;
 
 use super::xfrm::{delete_policy, delete_sa, make_policy, make_sa, update_sa};
 use super::{LinkIndexes, Message, addr, link, route, rule};
-use crate::id::LinkName;
+use crate::id::{LinkName, Mtu};
 use crate::plan::{Object, Op};
-use crate::state::Sa;
+use crate::state::{Link, Sa};
 
 /// An object that the kernel would refuse or misunderstand.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -60,13 +60,24 @@ pub enum Channel {
     Route,
 }
 
-/// One request, and how to undo it when a later one of the same operation fails.
+/// One request, and how to undo it should a later one of the same operation be refused.
 #[derive(Debug, Clone)]
 pub struct Request {
     /// What to send.
     pub message: Message,
-    /// What to send to undo it, if a later request of the operation is refused.
-    pub undo: Option<Message>,
+    /// How to undo it.
+    pub undo: Undo,
+}
+
+/// How to undo a request.
+#[derive(Debug, Clone)]
+pub enum Undo {
+    /// There is nothing to undo: no request follows, or undoing those before it undoes this one.
+    Nothing,
+    /// By sending this.
+    Send(Message),
+    /// Not at all, for it removed an object that cannot be made again.
+    Impossible(Unencodable),
 }
 
 /// The requests that carry `op` out, in order: one where the kernel can do it in one. Operations on
@@ -76,11 +87,12 @@ pub struct Request {
 /// [`Unencodable`] when the kernel would refuse or misunderstand the object.
 pub fn requests(op: &Op, links: &LinkIndexes) -> Result<Vec<Request>, Unencodable> {
     match op {
-        Op::Create(Object::Link(link)) => Ok(vec![
-            Request { message: link::create(link), undo: Some(link::delete(&link.name)) },
-            only(link::without_addresses(&link.name)),
-            only(link::change(link, link)),
-        ]),
+        Op::Create(Object::Link(link)) => {
+            let create = Request { message: link::create(link), undo: Undo::Send(link::delete(&link.name)) };
+            let without = has_ipv6(link).then(|| only(link::without_addresses(&link.name)));
+            let up = only(link::change(link, link));
+            Ok(std::iter::once(create).chain(without).chain([up]).collect())
+        }
         Op::Create(object) => Ok(create(object, links)?.into_iter().map(only).collect()),
         Op::Delete(object) => Ok(delete(object, links)?.into_iter().map(only).collect()),
         Op::Replace { old, new } => replace(old, new, links),
@@ -88,7 +100,7 @@ pub fn requests(op: &Op, links: &LinkIndexes) -> Result<Vec<Request>, Unencodabl
 }
 
 const fn only(message: Message) -> Request {
-    Request { message, undo: None }
+    Request { message, undo: Undo::Nothing }
 }
 
 fn create(object: &Object, links: &LinkIndexes) -> Result<Option<Message>, Unencodable> {
@@ -119,14 +131,22 @@ fn delete(object: &Object, links: &LinkIndexes) -> Result<Option<Message>, Unenc
 /// old one comes back.
 fn replace(old: &Object, new: &Object, links: &LinkIndexes) -> Result<Vec<Request>, Unencodable> {
     match (old, new) {
-        (Object::Link(old), Object::Link(new)) => Ok(vec![only(link::change(old, new))]),
+        (Object::Link(old), Object::Link(new)) => {
+            let change = only(link::change(old, new));
+            let gets_ipv6 = has_ipv6(new) && !has_ipv6(old);
+            let without = gets_ipv6.then(|| only(link::without_addresses(&new.name)));
+            Ok(std::iter::once(change).chain(without).collect())
+        }
         (_, Object::Policy(new)) => Ok(vec![only(make_policy(new, Existing::Replace)?)]),
         (_, Object::Route(new)) => Ok(vec![only(route::make(new, Existing::Replace, links)?)]),
         (Object::Sa(old), Object::Sa(new)) if differ_in_ports_only(old, new) => {
             Ok(vec![only(update_sa(new)?)])
         }
         _ => {
-            let undo = create(old, links).ok().flatten();
+            let undo = match create(old, links) {
+                Ok(message) => message.map_or(Undo::Nothing, Undo::Send),
+                Err(error) => Undo::Impossible(error),
+            };
             let first = delete(old, links)?.map(|message| Request { message, undo });
             let second = create(new, links)?.map(only);
             Ok(first.into_iter().chain(second).collect())
@@ -134,8 +154,37 @@ fn replace(old: &Object, new: &Object, links: &LinkIndexes) -> Result<Vec<Reques
     }
 }
 
+/// Whether the kernel has IPv6 on the interface at all: only from IPv6's least MTU on (RFC 8200 §5). It refuses
+/// settings of IPv6 on others.
+fn has_ipv6(link: &Link) -> bool {
+    link.mtu >= Mtu::IPV6_MINIMUM
+}
+
 /// Whether the SAs differ in nothing but the ports of UDP encapsulation: after a NAT has changed its mind.
 fn differ_in_ports_only(old: &Sa, new: &Sa) -> bool {
     let moved = Sa { encapsulation: new.encapsulation, ..old.clone() };
     old.encapsulation.is_some() && new.encapsulation.is_some() && moved == *new
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::id::IfId;
+
+    fn link(mtu: u32) -> Object {
+        let (name, if_id) = ("ippc1".parse().unwrap(), IfId::new(7).unwrap());
+        Object::Link(Link { name, if_id, mtu: mtu.try_into().unwrap(), up: true })
+    }
+
+    fn count(op: &Op) -> usize {
+        requests(op, &LinkIndexes::default()).unwrap().len()
+    }
+
+    #[test]
+    fn settings_of_ipv6_go_only_to_links_that_have_it() {
+        assert_eq!(count(&Op::Create(link(1280))), 3);
+        assert_eq!(count(&Op::Create(link(1279))), 2);
+        assert_eq!(count(&Op::Replace { old: link(1279), new: link(1280) }), 2);
+        assert_eq!(count(&Op::Replace { old: link(1280), new: link(1290) }), 1);
+    }
 }

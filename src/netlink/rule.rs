@@ -6,7 +6,7 @@ use ipnet::IpNet;
 
 use super::attr::{Attributes, Malformed, Reader, Writer, address, family};
 use super::message::{CREATE, DUMP, EXCL, Message};
-use super::{Dump, Parsed, Unencodable};
+use super::{Dump, Unencodable};
 use crate::id::{LinkName, Mark, TableId};
 use crate::ownership;
 use crate::state::{Rule, RuleAction};
@@ -96,12 +96,12 @@ fn write_prefix(writer: &mut Writer, kind: u16, prefix: IpNet) {
     }
 }
 
-/// All rules of both families.
+/// The rules of both families; others' come as `None`.
 #[derive(Debug, Clone, Copy)]
 pub struct RuleDump;
 
 impl Dump for RuleDump {
-    type Item = Parsed<Rule, ()>;
+    type Item = Option<Rule>;
     const ANSWER: u16 = NEWRULE;
 
     fn request(&self) -> Message {
@@ -109,7 +109,7 @@ impl Dump for RuleDump {
     }
 
     /// A rule of ours in a form we never give one becomes a stand-in for IP protocol 0.
-    fn parse(&self, payload: &[u8]) -> Result<Parsed<Rule, ()>, Malformed> {
+    fn parse(&self, payload: &[u8]) -> Result<Option<Rule>, Malformed> {
         let mut reader = Reader::new("fib_rule_hdr", payload);
         let family = reader.u8()?;
         let (destination_length, source_length, tos) = (reader.u8()?, reader.u8()?, reader.u8()?);
@@ -118,13 +118,13 @@ impl Dump for RuleDump {
         let (action, flags) = (reader.u8()?, reader.u32()?);
         let mut found = Found::read(family, reader.rest())?;
         if !ownership::owns_rule(found.protocol, found.priority) {
-            return Ok(Parsed::Irrelevant);
+            return Ok(None);
         }
         let any = address(family, &[0; 16]);
         let prefix = |found: Option<IpAddr>, length| IpNet::new(found.or(any)?, length).ok();
         let source = prefix(found.source, source_length);
         let destination = prefix(found.destination, destination_length);
-        let (Some(source), Some(destination)) = (source, destination) else { return Ok(Parsed::Irrelevant) };
+        let (Some(source), Some(destination)) = (source, destination) else { return Ok(None) };
 
         let action = match action {
             TO_TABLE => RuleAction::Lookup(found.table.unwrap_or(TableId(table.into()))),
@@ -134,8 +134,9 @@ impl Dump for RuleDump {
                 RuleAction::Unreachable
             }
         };
+        found.strange |= found.mark != 0 && found.mask.is_none();
         let altered = found.strange || tos != 0 || flags & !DETACHED != 0;
-        Ok(Parsed::Ours(Rule {
+        Ok(Some(Rule {
             priority: found.priority,
             source,
             destination,

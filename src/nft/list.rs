@@ -132,7 +132,7 @@ fn only(fields: &Map<String, Value>, expected: &[&str]) -> bool {
 fn chain(fields: &Map<String, Value>) -> Option<NftChain> {
     let words = HOOKS.iter().find(|words| {
         word(fields, "type") == Some(words.kind)
-            && word(fields, "hook") == Some(words.point)
+            && word(fields, "hook") == Some(words.place)
             && fields.get("prio").and_then(Value::as_i64) == Some(words.number)
     })?;
     let usual = only(fields, &["type", "hook", "prio", "policy"]) && word(fields, "policy") == Some("accept");

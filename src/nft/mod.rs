@@ -10,6 +10,8 @@ mod script;
 pub use list::{Unreadable, parse};
 pub use script::{Unwritable, create, delete, replace};
 
+use crate::state::NftHook;
+
 const COMMENT: &str = "ippriv ";
 
 /// The comment of the rule `text`: a name of ours and 16 hexadecimal digits of FNV-1a.
@@ -20,47 +22,48 @@ fn comment(text: &str) -> String {
     format!("{COMMENT}{hash:016x}")
 }
 
-/// What nft calls a hook: type, hook, priority as a word and as a number.
+/// What nft calls a hook: type, place, priority as a word and as a number.
 struct HookWords {
-    hook: crate::state::NftHook,
+    hook: NftHook,
     kind: &'static str,
-    point: &'static str,
+    place: &'static str,
     priority: &'static str,
     number: i64,
 }
 
-const HOOKS: [HookWords; 7] = {
-    use crate::state::NftHook::{
-        Forward, ForwardMangle, Input, Output, PostroutingLast, PostroutingNat, PreroutingMangle,
-    };
-    [
-        HookWords { hook: Input, kind: "filter", point: "input", priority: "filter", number: 0 },
-        HookWords { hook: Forward, kind: "filter", point: "forward", priority: "filter", number: 0 },
-        HookWords { hook: Output, kind: "filter", point: "output", priority: "filter", number: 0 },
-        HookWords {
-            hook: PostroutingNat,
-            kind: "nat",
-            point: "postrouting",
-            priority: "srcnat",
-            number: 100,
-        },
-        HookWords { hook: ForwardMangle, kind: "filter", point: "forward", priority: "mangle", number: -150 },
-        HookWords {
-            hook: PreroutingMangle,
-            kind: "filter",
-            point: "prerouting",
-            priority: "mangle",
-            number: -150,
-        },
-        HookWords {
-            hook: PostroutingLast,
-            kind: "filter",
-            point: "postrouting",
-            priority: "srcnat + 1",
-            number: 101,
-        },
-    ]
-};
+const HOOKS: [HookWords; 7] = [
+    HookWords { hook: NftHook::Input, kind: "filter", place: "input", priority: "filter", number: 0 },
+    HookWords { hook: NftHook::Forward, kind: "filter", place: "forward", priority: "filter", number: 0 },
+    HookWords { hook: NftHook::Output, kind: "filter", place: "output", priority: "filter", number: 0 },
+    HookWords {
+        hook: NftHook::PostroutingNat,
+        kind: "nat",
+        place: "postrouting",
+        priority: "srcnat",
+        number: 100,
+    },
+    HookWords {
+        hook: NftHook::ForwardMangle,
+        kind: "filter",
+        place: "forward",
+        priority: "mangle",
+        number: -150,
+    },
+    HookWords {
+        hook: NftHook::PreroutingMangle,
+        kind: "filter",
+        place: "prerouting",
+        priority: "mangle",
+        number: -150,
+    },
+    HookWords {
+        hook: NftHook::PostroutingLast,
+        kind: "filter",
+        place: "postrouting",
+        priority: "srcnat + 1",
+        number: 101,
+    },
+];
 
 #[cfg(test)]
 mod tests {

@@ -73,7 +73,7 @@ fn define_chain(script: &mut String, chain: &NftChain) -> Result<(), Unwritable>
     if let Some(words) = HOOKS.iter().find(|words| words.hook == chain.hook) {
         script.push_str(&format!(
             "\t\ttype {} hook {} priority {}; policy accept;\n",
-            words.kind, words.point, words.priority
+            words.kind, words.place, words.priority
         ));
     }
     for rule in &chain.rules {

@@ -7,7 +7,7 @@
 use std::collections::BTreeMap;
 
 use super::op::{Object, Op};
-use crate::state::{Current, Direction, RouteKind, State};
+use crate::state::{Current, Direction, Link, RouteKind, State};
 
 /// A desired object whose place somebody else's object has.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -41,9 +41,14 @@ pub fn diff(desired: &State, current: &Current) -> Result<Plan, Vec<Conflict>> {
     if !conflicts.is_empty() {
         return Err(conflicts);
     }
+    Ok(changes(desired, &current.owned))
+}
+
+/// The operations that turn `owned` into `desired`, whatever others have.
+pub(super) fn changes(desired: &State, owned: &State) -> Plan {
     let mut plan = Builder::default();
-    let remade = plan.links_to_remake(desired, &current.owned);
-    let owned = remade.as_ref().unwrap_or(&current.owned);
+    let remade = plan.links_to_remake(desired, owned);
+    let owned = remade.as_ref().unwrap_or(owned);
     plan.nft(desired, owned);
     plan.each(&desired.links, &owned.links, Object::Link);
     plan.sysctls(desired, owned);
@@ -57,7 +62,7 @@ pub fn diff(desired: &State, current: &Current) -> Result<Plan, Vec<Conflict>> {
     for rule in owned.rules.difference(&desired.rules) {
         plan.remove.push(Op::Delete(Object::Rule(rule.clone())));
     }
-    Ok(plan.finish())
+    plan.finish()
 }
 
 fn conflicts(desired: &State, current: &Current) -> Vec<Conflict> {
@@ -84,11 +89,13 @@ struct Builder {
 }
 
 impl Builder {
-    /// An interface cannot change its identifier: it goes first, with all that hangs on it. Gives what is
-    /// left then, or `None` when no interface has to go.
+    /// An interface cannot change its identifier, nor two have the same: one whose name or identifier is
+    /// wanted otherwise goes first, with all that hangs on it. Gives what is left then, or `None` when no
+    /// interface has to go.
     fn links_to_remake(&mut self, desired: &State, owned: &State) -> Option<State> {
-        let changed = |link: &&crate::state::Link| {
-            desired.links.get(&link.name).is_some_and(|wanted| wanted.if_id != link.if_id)
+        let changed = |link: &&Link| {
+            let mut wanted = desired.links.values();
+            wanted.any(|wanted| (wanted.name == link.name) != (wanted.if_id == link.if_id))
         };
         let links: Vec<_> = owned.links.values().filter(changed).cloned().collect();
         if links.is_empty() {
@@ -101,6 +108,8 @@ impl Builder {
             self.prelude.extend(routes.map(|route| Op::Delete(Object::Route(route.clone()))));
             let addresses = owned.addresses.values().filter(|address| address.id.link == link.name);
             self.prelude.extend(addresses.map(|address| Op::Delete(Object::Address(address.clone()))));
+            let sysctls = owned.sysctls.values().filter(|sysctl| sysctl.link == link.name);
+            self.prelude.extend(sysctls.map(|sysctl| Op::Delete(Object::Sysctl(sysctl.clone()))));
             left.routes.retain(|_, route| !over(&route.kind));
             left.addresses.retain(|id, _| id.link != link.name);
             left.sysctls.retain(|_, sysctl| sysctl.link != link.name);
@@ -140,7 +149,8 @@ impl Builder {
         self.remove.extend(obsolete.map(|(_, old)| Op::Delete(object(old.clone()))));
     }
 
-    /// Settings are never removed: they go with their interface.
+    /// Settings go with their interface, and are named then so that undoing brings them back. Those of an
+    /// interface that stays are left alone.
     fn sysctls(&mut self, desired: &State, owned: &State) {
         for (path, new) in &desired.sysctls {
             match owned.sysctls.get(path) {
@@ -151,6 +161,8 @@ impl Builder {
                 Some(_) => {}
             }
         }
+        let gone = owned.sysctls.values().filter(|sysctl| !desired.links.contains_key(&sysctl.link));
+        self.remove.extend(gone.map(|sysctl| Op::Delete(Object::Sysctl(sysctl.clone()))));
     }
 
     /// An SA to receive through comes before one to send through, for the newest of the latter is used at

@@ -3,7 +3,7 @@
 //! Deterministic: [`Transaction::step`] says what to do, the shell does it and hands the result to
 //! [`Transaction::executed`] or [`Transaction::dumped`], until `step` says [`Step::Finished`].
 
-use super::diff::{Plan, diff};
+use super::diff::{Plan, changes};
 use super::op::{Op, OpError, Outcome};
 use crate::state::{Current, State};
 
@@ -80,7 +80,7 @@ pub struct Transaction {
 }
 
 impl Transaction {
-    /// Starts to turn `before` into `desired` by `plan`, which [`diff`] gave for these two.
+    /// Starts to turn `before` into `desired` by `plan`, which [`diff`](fn@super::diff) gave for these two.
     #[must_use]
     pub const fn new(plan: Plan, desired: State, before: Current) -> Self {
         Self { plan, desired, before, phase: Phase::Execute, failure: None }
@@ -125,15 +125,16 @@ impl Transaction {
     pub fn dumped(&mut self, current: &Current) {
         match std::mem::replace(&mut self.phase, Phase::Finished) {
             Phase::Verify => {
-                let missing = still_to_do(&self.desired, current);
+                let missing = changes(&self.desired, &current.owned).ops;
                 if !missing.is_empty() {
-                    let todo = self.plan.ops.iter().rev().map(Op::inverse).collect();
+                    // what was done is not what was said, so that the way back starts from what is there
+                    let todo = changes(&self.before.owned, &current.owned).ops;
                     self.unwind(Cause::Unverified { missing }, todo);
                 }
             }
             Phase::VerifyUnwound => {
                 if let Some(failure) = &mut self.failure {
-                    failure.differs = still_to_do(&self.before.owned, current);
+                    failure.differs = changes(&self.before.owned, &current.owned).ops;
                 }
             }
             other => self.phase = other,
@@ -171,8 +172,4 @@ impl Transaction {
         self.phase =
             if again.is_empty() || !tried { Phase::VerifyUnwound } else { Phase::Unwind { todo: again } };
     }
-}
-
-fn still_to_do(desired: &State, current: &Current) -> Vec<Op> {
-    diff(desired, current).map(|plan| plan.ops).unwrap_or_default()
 }

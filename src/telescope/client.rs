@@ -4,8 +4,8 @@ use std::net::IpAddr;
 
 use ipnet::IpNet;
 
-use super::firewall::Firewall;
 use super::mtu::{self, Layer};
+use super::numbers::TRAFFIC_TABLE;
 use super::{Client, Desired, Hop, MAX_HOPS, Refused, Telescope, insert_once, same_family};
 use crate::id::{LinkName, TableId};
 use crate::state::{
@@ -13,23 +13,23 @@ use crate::state::{
     RouteKind, RouteMetrics, Rule, RuleAction, Sa, SaDirection, SaId, Scope, Selector, State, Template,
 };
 
-/// Packets to an entry, and to destinations the user allows, are routed as without us.
-const BYPASS_RULE: u32 = crate::ownership::FIRST_RULE;
+/// The packets of all layers, and what goes to destinations the user allows, are routed as without us.
+const BYPASS_RULE: u32 = crate::ownership::FIRST_RULE + 10;
 /// What is sent from a circuit's address goes through the circuit.
 const SOURCE_RULE: u32 = BYPASS_RULE + 5;
 /// What goes to a circuit's destinations goes through it.
 const TRAFFIC_RULE: u32 = BYPASS_RULE + 6;
-/// Metric of the route through the circuit.
-const CIRCUIT_METRIC: u32 = 1;
+/// Metric of the route in use.
+const METRIC: u32 = 1;
 /// Metric of the route that takes over when the interface is gone: to nowhere.
-pub(super) const UNREACHABLE_METRIC: u32 = 0xffff_fff0;
+const UNREACHABLE_METRIC: u32 = 0xffff_fff0;
 /// Every policy of ours leaves room before and after it.
 pub(super) const POLICY_PRIORITY: u32 = 1000;
 /// Sequence numbers remembered on inbound SAs (RFC 4303 §3.4.3): enough for reordering at 1 Gbit/s.
 pub(super) const REPLAY_WINDOW: u32 = 4096;
 
 impl Client {
-    pub(super) fn compile(&self, desired: &mut Desired, firewall: &mut Firewall) -> Result<(), Refused> {
+    pub(super) fn compile(&self, desired: &mut Desired) -> Result<(), Refused> {
         let state = &mut desired.state;
         for prefix in &self.allow {
             state.rules.insert(rule_to(BYPASS_RULE, *prefix, RuleAction::Lookup(TableId::MAIN)));
@@ -37,7 +37,6 @@ impl Client {
         for circuit in &self.circuits {
             self.circuit(circuit, state)?;
         }
-        firewall.client(self);
         Ok(())
     }
 
@@ -67,11 +66,17 @@ impl Client {
             let last = position + 1 == circuit.hops.len();
             let scope = if last || hop.address.is_ipv6() { Scope::Global } else { Scope::Host };
             address(state, &link, hop.address, scope)?;
+            if !last {
+                // else the bundle's inner routes lead through the interface and take its MTU for the path's
+                state.rules.insert(rule_from(BYPASS_RULE, hop.address, RuleAction::Lookup(TableId::MAIN)));
+            }
         }
         if let Some(address6) = exit.address6 {
             address(state, &link, IpAddr::V6(address6), Scope::Global)?;
         }
-        state.rules.insert(rule_to(BYPASS_RULE, entry.relay.into(), RuleAction::Lookup(TableId::MAIN)));
+        // only from our own address: what the user sends to the entry goes through the circuit
+        let first_layer = rule_from(BYPASS_RULE, self.address, RuleAction::Lookup(TableId::MAIN));
+        state.rules.insert(Rule { destination: entry.relay.into(), ..first_layer });
         routing(circuit, exit, &link, state)
     }
 
@@ -174,8 +179,19 @@ pub(super) fn policy(
     selector: Selector,
     templates: Vec<Template>,
 ) -> Result<(), Refused> {
+    policy_at(POLICY_PRIORITY, state, if_id, direction, selector, templates)
+}
+
+pub(super) fn policy_at(
+    priority: u32,
+    state: &mut State,
+    if_id: crate::id::IfId,
+    direction: PolicyDirection,
+    selector: Selector,
+    templates: Vec<Template>,
+) -> Result<(), Refused> {
     let id = PolicyId { if_id, direction, selector };
-    let policy = Policy { id, priority: POLICY_PRIORITY, action: Action::Allow, templates };
+    let policy = Policy { id, priority, action: Action::Allow, templates };
     insert_once(&mut state.policies, id, policy)
 }
 
@@ -190,35 +206,74 @@ pub(super) fn rule_to(priority: u32, destination: IpNet, action: RuleAction) -> 
 }
 
 /// The circuit's own table, with nowhere to go when the interface is gone, and the rules that lead there.
-/// A destination of a family that the circuit does not carry is unreachable rather than reached directly.
+/// The destinations of all circuits share a table, so that the longest prefix decides between them. One of a
+/// family that the circuit does not carry is unreachable rather than reached directly.
 fn routing(circuit: &Telescope, exit: &Hop, link: &LinkName, state: &mut State) -> Result<(), Refused> {
     let table = circuit.number.table();
     let addresses = [Some(exit.address), exit.address6.map(IpAddr::V6)];
+    let through = |address| Way {
+        link: link.clone(),
+        preferred_source: Some(address),
+        metrics: circuit.options.clone(),
+    };
     for address in addresses.into_iter().flatten() {
         let everywhere = Selector::any(address);
-        for (metric, kind, preferred_source, metrics) in [
-            (CIRCUIT_METRIC, RouteKind::Link(link.clone()), Some(address), circuit.options.clone()),
-            (UNREACHABLE_METRIC, RouteKind::Unreachable, None, RouteMetrics::default()),
-        ] {
-            let id = RouteId { table, destination: everywhere, metric };
-            insert_once(&mut state.routes, id, Route { id, kind, preferred_source, metrics })?;
-        }
-        state.rules.insert(Rule {
-            priority: SOURCE_RULE,
-            source: address.into(),
-            destination: everywhere,
-            input_link: None,
-            protocol: None,
-            mark: None,
-            action: RuleAction::Lookup(table),
-        });
+        guarded_route(state, table, everywhere, Some(through(address)))?;
+        state.rules.insert(rule_from(SOURCE_RULE, address, RuleAction::Lookup(table)));
     }
-    for prefix in &circuit.traffic {
-        let carried = addresses.iter().flatten().any(|address| address.is_ipv4() == prefix.addr().is_ipv4());
-        let action = if carried { RuleAction::Lookup(table) } else { RuleAction::Unreachable };
-        if !state.rules.insert(rule_to(TRAFFIC_RULE, prefix.trunc(), action)) {
-            return Err(Refused::Twice { what: format!("traffic to {prefix}") });
-        }
+    for prefix in circuit.traffic.iter().map(IpNet::trunc) {
+        let of_family = |address: &IpAddr| address.is_ipv4() == prefix.addr().is_ipv4();
+        let source = addresses.into_iter().flatten().find(of_family);
+        guarded_route(state, TRAFFIC_TABLE, prefix, source.map(through))
+            .map_err(|_| Refused::Twice { what: format!("traffic to {prefix}") })?;
+        let everywhere = Selector::any(prefix.addr());
+        state.rules.insert(rule_to(TRAFFIC_RULE, everywhere, RuleAction::Lookup(TRAFFIC_TABLE)));
+    }
+    Ok(())
+}
+
+pub(super) fn rule_from(priority: u32, source: IpAddr, action: RuleAction) -> Rule {
+    let destination = Selector::any(source);
+    Rule {
+        priority,
+        source: source.into(),
+        destination,
+        input_link: None,
+        protocol: None,
+        mark: None,
+        action,
+    }
+}
+
+/// Where a route leads as long as its interface is there.
+pub(super) struct Way {
+    pub(super) link: LinkName,
+    pub(super) preferred_source: Option<IpAddr>,
+    pub(super) metrics: RouteMetrics,
+}
+
+/// A route through an interface, and the one to nowhere that takes over when the interface is gone.
+pub(super) fn guarded_route(
+    state: &mut State,
+    table: TableId,
+    destination: IpNet,
+    way: Option<Way>,
+) -> Result<(), Refused> {
+    let nowhere = RouteId { table, destination, metric: UNREACHABLE_METRIC };
+    let route = Route {
+        id: nowhere,
+        kind: RouteKind::Unreachable,
+        preferred_source: None,
+        metrics: RouteMetrics::default(),
+    };
+    insert_once(&mut state.routes, nowhere, route)?;
+    if let Some(Way { link, preferred_source, metrics }) = way {
+        let id = RouteId { table, destination, metric: METRIC };
+        insert_once(
+            &mut state.routes,
+            id,
+            Route { id, kind: RouteKind::Link(link), preferred_source, metrics },
+        )?;
     }
     Ok(())
 }

@@ -44,10 +44,10 @@ fn ports(ranges: &[(u16, u16)]) -> String {
 
 impl Firewall {
     /// What a client must never send or accept.
-    pub(super) fn client(&mut self, client: &Client) {
+    pub(super) fn client(&mut self, client: &Client, relay: Option<&Relay>) {
         self.handed_out(client);
         if client.kill_switch {
-            self.kill_switch(client);
+            self.kill_switch(client, relay);
         }
     }
 
@@ -69,11 +69,11 @@ impl Firewall {
     }
 
     /// Drops what no circuit carries, but the layers themselves, IKE with the entries, what the user
-    /// allowed, and what a link needs to work at all.
-    fn kill_switch(&mut self, client: &Client) {
+    /// allowed, what a link needs to work at all, and the tunnels of a relay on the same host.
+    fn kill_switch(&mut self, client: &Client, relay: Option<&Relay>) {
         let output = &mut self.output;
         output.push("oifname \"lo\" accept".to_owned());
-        output.push("oifname \"ippc*\" accept".to_owned());
+        output.push("oifname \"ipp*\" accept".to_owned());
         output.push("rt ipsec exists accept".to_owned());
         let mut entries: Vec<IpAddr> =
             client.circuits.iter().filter_map(|circuit| circuit.hops.first()).map(|hop| hop.relay).collect();
@@ -86,6 +86,11 @@ impl Firewall {
             let entries = list(of_family);
             output.push(format!("{word} daddr {entries} meta l4proto esp accept"));
             output.push(format!("{word} daddr {entries} udp dport {{ 500, 4500 }} accept"));
+        }
+        if let Some(Relay { address, .. }) = relay {
+            let word = family(*address);
+            output.push(format!("{word} saddr {address} meta l4proto esp accept"));
+            output.push(format!("{word} saddr {address} udp sport {{ 500, 4500 }} accept"));
         }
         for prefix in &client.allow {
             output.push(format!("{} daddr {prefix} accept", family(prefix.addr())));
@@ -109,6 +114,10 @@ impl Firewall {
         let from_pool = format!("{word} saddr @pool iifname != \"ippt\" drop");
         self.input.push(format!("{word} saddr @pools iifname != \"ipp*\" drop"));
         self.input.push(from_pool.clone());
+        // an overlay brings layers and their IKE to this host, no other service
+        let layers = format!("iifname \"ippo*\" {word} saddr @pools");
+        self.input.push(format!("{layers} meta l4proto != {{ esp, udp }} drop"));
+        self.input.push(format!("{layers} udp dport != {{ 500, 4500 }} drop"));
         self.forward.push(format!("{word} daddr @pools oifname != \"ipp*\" drop"));
         self.forward.push(from_pool);
         self.forward.push("iifname \"ippo*\" oifname != \"ippt\" drop".to_owned());
@@ -118,6 +127,7 @@ impl Firewall {
             self.set("neighbours", &neighbours);
             let icmp = if relay.address.is_ipv4() { "icmp" } else { "icmpv6" };
             self.forward.push(format!("iifname \"ippt\" {word} daddr @neighbours oifname != \"ippo*\" drop"));
+            self.forward.push(format!("iifname \"ippt\" oifname \"ippo*\" {word} daddr != @neighbours drop"));
             self.output
                 .push(format!("{word} daddr @neighbours meta l4proto {icmp} oifname != \"ippo*\" drop"));
         }
@@ -148,10 +158,13 @@ impl Firewall {
                 )),
             }
         }
-        self.mangle.push(format!("{leaving} ip dscp set cs0"));
-        self.leaves("ip", "pool", "pools", leaving);
+        let word = family(relay.address);
+        self.mangle.push(format!("{leaving} {word} dscp set cs0"));
+        self.leaves(word, "pool", "pools", leaving);
         if let Some(pool6) = relay.pool6 {
-            self.mangle.push(format!("{leaving} ip6 dscp set cs0"));
+            if word != "ip6" {
+                self.mangle.push(format!("{leaving} ip6 dscp set cs0"));
+            }
             self.set("pool6", &[pool6]);
             self.forward.push("ip6 saddr @pool6 iifname != \"ippt\" drop".to_owned());
             self.forward.push("ip6 daddr @pool6 oifname != \"ippt\" drop".to_owned());

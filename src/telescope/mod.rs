@@ -223,6 +223,14 @@ pub enum Refused {
         /// The pool.
         pool: IpNet,
     },
+    /// An IPv6 address of a relay that hands none out.
+    #[error("{whose}: address {address}: expected a relay with an IPv6 pool")]
+    NoPool6 {
+        /// Whose address.
+        whose: String,
+        /// The address.
+        address: IpAddr,
+    },
     /// Pools that overlap, so that an address has two owners.
     #[error("pool {first} overlaps pool {second}: expected disjoint pools")]
     PoolsOverlap {
@@ -255,10 +263,17 @@ impl Host {
         let mut desired = Desired::default();
         let mut firewall = firewall::Firewall::default();
         if let Some(client) = &self.client {
-            client.compile(&mut desired, &mut firewall)?;
+            client.compile(&mut desired)?;
         }
         if let Some(relay) = &self.relay {
             relay.compile(&mut desired, &mut firewall)?;
+            if self.client.is_some() {
+                relay.beside_client(&mut desired.state);
+            }
+        }
+        // last, for the kill switch ends in drop
+        if let Some(client) = &self.client {
+            firewall.client(client, self.relay.as_ref());
         }
         desired.state.nft = firewall.into_table();
         Ok(desired)

@@ -5,6 +5,7 @@
 //! | interface of all telescopes that end on a relay, their pool's table | 1 |
 //! | mark of packets that leave at an exit | 1 |
 //! | reqid of the inbound SAs of those telescopes, the neighbours' table | 2 |
+//! | table of what goes through a client's circuits by its destination | 3 |
 //! | overlay to neighbour n: interface and reqid | 0x100 + n |
 //! | circuit c of a client: interface and table | 0x10000 + c |
 //! | layer n that ends on a relay: reqid of its outbound SA | 0x20000 + n |
@@ -35,6 +36,8 @@ pub(super) const POOLS_TABLE: TableId = TableId(FIRST + 1);
 pub(super) const LEAVING: Mark = Mark { value: FIRST + 1, mask: u32::MAX };
 /// Routes to the neighbours' public addresses through the overlay.
 pub(super) const NEIGHBOURS_TABLE: TableId = TableId(FIRST + 2);
+/// What goes through a client's circuits by its destination.
+pub(super) const TRAFFIC_TABLE: TableId = TableId(FIRST + 3);
 
 macro_rules! number {
     ($(#[$doc:meta])* $name:ident, $what:literal, $last:literal) => {

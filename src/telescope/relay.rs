@@ -1,21 +1,21 @@
 //! The relay role: one xfrm interface for all telescopes that end here, one per neighbour for the overlay.
 
-use std::net::IpAddr;
+use std::collections::BTreeSet;
+use std::net::{IpAddr, Ipv6Addr};
 
 use ipnet::IpNet;
 
-use super::client::{POLICY_PRIORITY, Tunnel, UNREACHABLE_METRIC, policy, rule_to};
+use super::client::{POLICY_PRIORITY, Tunnel, Way, guarded_route, policy, policy_at, rule_from, rule_to};
 use super::firewall::Firewall;
 use super::numbers::{self, LEAVING, NEIGHBOURS_TABLE, POOLS_TABLE, TELESCOPES, TELESCOPES_IN};
 use super::{Desired, Neighbour, Refused, Relay, RelayCircuit, Requirement, insert_once, same_family};
 use crate::id::{IfId, LinkName, Mtu, TableId};
 use crate::state::{
-    Action, Link, Policy, PolicyDirection, PolicyId, Route, RouteId, RouteKind, RouteMetrics, Rule,
-    RuleAction, Selector, State, Sysctl, Template,
+    Link, PolicyDirection, RouteMetrics, Rule, RuleAction, Selector, State, Sysctl, Template,
 };
 
 /// Out of a telescope, to a neighbour: into the overlay.
-const TELESCOPE_RULE: u32 = crate::ownership::FIRST_RULE + 10;
+const TELESCOPE_RULE: u32 = crate::ownership::FIRST_RULE;
 /// ICMP errors of our own to a neighbour quote telescope packets: into the overlay.
 const ICMP_RULE: u32 = TELESCOPE_RULE + 1;
 /// Out of a telescope and marked by the exit's firewall: out.
@@ -24,10 +24,11 @@ const EXIT_RULE: u32 = TELESCOPE_RULE + 2;
 const NO_EXIT_RULE: u32 = TELESCOPE_RULE + 3;
 /// To a pool: into a telescope or an overlay.
 const POOLS_RULE: u32 = TELESCOPE_RULE + 4;
-/// The pool's policy comes after those of single circuits, which the kernel would not prefer by itself.
-const POOL_POLICY_PRIORITY: u32 = 2 * POLICY_PRIORITY;
-/// The route in use.
-const METRIC: u32 = 1;
+/// Before the rules of a client on the same host: the tunnels' own packets.
+const BESIDE_CLIENT_RULE: u32 = TELESCOPE_RULE + 5;
+/// The policy of a whole pool comes after those of the circuits in it: of two with equal priority the
+/// kernel takes the older.
+const POOL_PRIORITY: u32 = POLICY_PRIORITY + 1;
 /// RFC 792.
 const IPPROTO_ICMP: u8 = 1;
 /// RFC 4443.
@@ -47,21 +48,27 @@ impl Relay {
         }
         self.routing(state)?;
         firewall.relay(self);
-        if self.exit.is_some() {
+        if self.exit.is_some() && self.address.is_ipv4() {
             desired.requirements.push(Requirement {
                 path: "net/ipv4/ip_forward",
                 value: "1",
                 reason: "an exit forwards answers from the internet to its clients",
             });
         }
-        if self.pool6.is_some() {
+        if self.pool6.is_some() || self.address.is_ipv6() {
             desired.requirements.push(Requirement {
                 path: "net/ipv6/conf/all/forwarding",
                 value: "1",
-                reason: "an exit with an IPv6 pool forwards IPv6",
+                reason: "a relay of IPv6 forwards it, and Linux has no such setting for one interface",
             });
         }
         Ok(())
+    }
+
+    /// Keeps a client on the same host from taking this relay's packets into its circuits.
+    pub(super) fn beside_client(&self, state: &mut State) {
+        let tunnels = rule_from(BESIDE_CLIENT_RULE, self.address, RuleAction::Lookup(TableId::MAIN));
+        state.rules.insert(tunnels);
     }
 
     fn check(&self) -> Result<(), Refused> {
@@ -69,6 +76,15 @@ impl Relay {
         let mut pools: Vec<IpNet> = self.neighbours.iter().map(|neighbour| neighbour.pool).collect();
         pools.push(self.pool);
         pools.extend(self.pool6);
+        if let Some(pool6) = self.pool6 {
+            same_family(|| "pool6".to_owned(), pool6.addr(), Ipv6Addr::UNSPECIFIED.into())?;
+        }
+        let mut numbers = BTreeSet::new();
+        for RelayCircuit { number, .. } in &self.circuits {
+            if !numbers.insert(*number) {
+                return Err(Refused::Twice { what: format!("circuit {number}") });
+            }
+        }
         for (position, first) in pools.iter().enumerate() {
             let mut others = pools.iter().skip(position + 1);
             if let Some(second) = others.find(|other| first.contains(*other) || other.contains(first)) {
@@ -83,9 +99,7 @@ impl Relay {
     fn pool_policy(&self, state: &mut State) -> Result<(), Refused> {
         let inward = Template { source: None, destination: self.address, reqid: TELESCOPES_IN };
         let selector = Selector::new(self.pool, Selector::any(self.address));
-        let id = PolicyId { if_id: TELESCOPES, direction: PolicyDirection::Forward, selector };
-        let (priority, action) = (POOL_POLICY_PRIORITY, Action::Allow);
-        insert_once(&mut state.policies, id, Policy { id, priority, action, templates: vec![inward] })
+        policy_at(POOL_PRIORITY, state, TELESCOPES, PolicyDirection::Forward, selector, vec![inward])
     }
 
     fn overlay(&self, peer: &Neighbour, state: &mut State) -> Result<(), Refused> {
@@ -129,9 +143,8 @@ impl Relay {
         let address6 = circuit.address6.map(IpAddr::V6);
         for (address, pool) in [(Some(circuit.address), Some(self.pool)), (address6, self.pool6)] {
             let Some(address) = address else { continue };
-            let pool = pool.unwrap_or_else(|| Selector::any(address));
-            if !pool.contains(&address) || self.pool6.is_none() && address.is_ipv6() && self.address.is_ipv4()
-            {
+            let Some(pool) = pool else { return Err(Refused::NoPool6 { whose: whose(), address }) };
+            if !pool.contains(&address) {
                 return Err(Refused::OutsidePool { whose: whose(), address, pool });
             }
         }
@@ -170,10 +183,11 @@ impl Relay {
     fn routing(&self, state: &mut State) -> Result<(), Refused> {
         let any = Selector::any(self.address);
         let telescopes = numbers::telescopes_link();
-        guarded_route(state, POOLS_TABLE, self.pool, telescopes.clone())?;
+        let way = |link| Some(Way { link, preferred_source: None, metrics: RouteMetrics::default() });
+        guarded_route(state, POOLS_TABLE, self.pool.trunc(), way(telescopes.clone()))?;
         for peer in &self.neighbours {
-            guarded_route(state, POOLS_TABLE, peer.pool, peer.number.link())?;
-            guarded_route(state, NEIGHBOURS_TABLE, peer.address.into(), peer.number.link())?;
+            guarded_route(state, POOLS_TABLE, peer.pool.trunc(), way(peer.number.link()))?;
+            guarded_route(state, NEIGHBOURS_TABLE, peer.address.into(), way(peer.number.link()))?;
         }
         let icmp = if self.address.is_ipv4() { IPPROTO_ICMP } else { IPPROTO_ICMPV6 };
         let from = |priority, input_link: Option<LinkName>, protocol, action| Rule {
@@ -194,7 +208,7 @@ impl Relay {
             self.leaving(Selector::any(pool.addr()), &telescopes, state);
         }
         if let Some(pool6) = self.pool6 {
-            guarded_route(state, POOLS_TABLE, pool6, telescopes)?;
+            guarded_route(state, POOLS_TABLE, pool6.trunc(), way(telescopes))?;
             let any6 = Selector::any(pool6.addr());
             state.rules.insert(rule_to(POOLS_RULE, any6, RuleAction::Lookup(POOLS_TABLE)));
         }
@@ -231,21 +245,6 @@ fn relay_link(state: &mut State, name: LinkName, if_id: IfId) -> Result<(), Refu
     insert_once(&mut state.links, name, link)
 }
 
-/// A route through an interface, and the one to nowhere that takes over when the interface is gone.
-fn guarded_route(
-    state: &mut State,
-    table: TableId,
-    destination: IpNet,
-    link: LinkName,
-) -> Result<(), Refused> {
-    for (metric, kind) in [(METRIC, RouteKind::Link(link)), (UNREACHABLE_METRIC, RouteKind::Unreachable)] {
-        let id = RouteId { table, destination: destination.trunc(), metric };
-        let route = Route { id, kind, preferred_source: None, metrics: RouteMetrics::default() };
-        insert_once(&mut state.routes, id, route)?;
-    }
-    Ok(())
-}
-
 #[cfg(test)]
 mod tests {
     use super::super::{ExitPolicy, Host};
@@ -268,9 +267,9 @@ mod tests {
     fn only_marked_packets_leave_an_exit() {
         let (with, nft) = rules(Some(ExitPolicy::default()));
         for any in ["0.0.0.0/0", "::/0"] {
-            let out = format!("4962: from {any} to {any} iif ippt fwmark 0x49500001/0xffffffff lookup main");
+            let out = format!("4952: from {any} to {any} iif ippt fwmark 0x49500001/0xffffffff lookup main");
             assert!(with.contains(&out), "{with:?}");
-            assert!(with.contains(&format!("4963: from {any} to {any} iif ippt unreachable")), "{with:?}");
+            assert!(with.contains(&format!("4953: from {any} to {any} iif ippt unreachable")), "{with:?}");
         }
         assert!(nft.contains("ip saddr @pool ip daddr != @pools meta mark set 0x49500001"), "{nft}");
         assert!(nft.contains("ip6 saddr @pool6 ip6 daddr != @pool6 meta mark set 0x49500001"), "{nft}");

@@ -20,7 +20,7 @@ pub(super) fn dump(desired: &State) -> Result<Current, KernelError> {
 }
 
 fn open(channel: Channel) -> Result<Socket, KernelError> {
-    Socket::open(channel).map_err(|error| KernelError::Netlink { what: "anything", error })
+    Socket::open(channel).map_err(|error| KernelError::Netlink { what: "the kernel's state", error })
 }
 
 fn ask<D: Dump>(socket: &mut Socket, what: &'static str, dump: &D) -> Result<Vec<D::Item>, KernelError> {
@@ -64,12 +64,12 @@ fn route(current: &mut Current, desired: &State) -> Result<(), KernelError> {
         if let Some(name) = &entry.name {
             all.insert(name.clone(), entry.index);
         }
-        match entry.link {
-            Parsed::Ours(link) => {
+        match entry.ours {
+            Some(link) => {
                 ours.insert(link.name.clone(), entry.index);
                 current.owned.links.insert(link.name.clone(), link);
             }
-            Parsed::Foreign(()) | Parsed::Irrelevant => {
+            None => {
                 current.foreign_links.extend(entry.name);
                 current.foreign_if_ids.extend(entry.if_id);
             }
@@ -80,11 +80,7 @@ fn route(current: &mut Current, desired: &State) -> Result<(), KernelError> {
     let mut none = BTreeSet::new();
     sort(addresses, |address| address.id.clone(), &mut current.owned.addresses, &mut none);
 
-    for rule in ask(&mut socket, "rules", &RuleDump)? {
-        if let Parsed::Ours(rule) = rule {
-            current.owned.rules.insert(rule);
-        }
-    }
+    current.owned.rules.extend(ask(&mut socket, "rules", &RuleDump)?.into_iter().flatten());
 
     let mut routes = |table, current: &mut Current| {
         let routes = ask(&mut socket, "routes", &RouteDump { table, links: &all })?;

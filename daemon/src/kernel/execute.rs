@@ -1,11 +1,11 @@
 //! Carrying out operations, many at once where the kernel takes many.
 
 use ippriv::id::LinkName;
-use ippriv::netlink::{Channel, LinkIndexes, Message, Request, requests};
+use ippriv::netlink::{Channel, LinkIndexes, Message, Request, Undo, requests};
 use ippriv::plan::{Object, Op, OpError, Outcome};
 use ippriv::state::RouteKind;
 
-use super::socket::{BATCH, Socket};
+use super::socket::{BATCH, Socket, SocketError};
 use super::{nft, sysctl};
 
 pub(super) fn execute(ops: &[Op]) -> Vec<Outcome> {
@@ -107,7 +107,7 @@ impl Executor {
         };
         match slot {
             Some(socket) => Ok(socket),
-            None => Ok(slot.insert(Socket::open(channel).map_err(|error| error.into_op_error())?)),
+            None => Ok(slot.insert(Socket::open(channel).map_err(SocketError::into_op_error)?)),
         }
     }
 
@@ -116,7 +116,7 @@ impl Executor {
         channel: Channel,
         messages: &mut [Message],
     ) -> Result<Vec<Result<(), OpError>>, OpError> {
-        self.socket(channel)?.batch(messages).map_err(|error| error.into_op_error())
+        self.socket(channel)?.batch(messages).map_err(SocketError::into_op_error)
     }
 
     fn one(&mut self, channel: Channel, message: Message) -> Result<(), OpError> {
@@ -127,24 +127,27 @@ impl Executor {
     fn in_turn(&mut self, channel: Channel, requests: Vec<Request>) -> Result<(), OpError> {
         let mut undos = Vec::new();
         for request in requests {
-            if let Err(error) = self.one(channel, request.message) {
-                return Err(self.undo(channel, undos, error));
+            if let Err(cause) = self.one(channel, request.message) {
+                return Err(match self.undo(channel, undos) {
+                    Ok(()) => cause,
+                    Err(error) => OpError::Tool(format!("{cause}; what came before was not undone: {error}")),
+                });
             }
-            undos.extend(request.undo);
+            undos.push(request.undo);
         }
         Ok(())
     }
 
-    /// Sends `undos`, the last one first; `cause`, with what went wrong now.
-    fn undo(&mut self, channel: Channel, undos: Vec<Message>, cause: OpError) -> OpError {
-        for message in undos.into_iter().rev() {
-            if let Err(error) = self.one(channel, message) {
-                return OpError::Tool(format!(
-                    "{cause}; and what came before it could not be undone: {error}"
-                ));
+    /// Undoes requests, the last one first.
+    fn undo(&mut self, channel: Channel, undos: Vec<Undo>) -> Result<(), OpError> {
+        for undo in undos.into_iter().rev() {
+            match undo {
+                Undo::Nothing => {}
+                Undo::Send(message) => self.one(channel, message)?,
+                Undo::Impossible(error) => return Err(OpError::Tool(error.to_string())),
             }
         }
-        cause
+        Ok(())
     }
 }
 

@@ -30,7 +30,7 @@ pub trait Kernel {
 #[derive(Debug, thiserror::Error)]
 pub enum KernelError {
     /// Netlink failed.
-    #[error("cannot read {what} from the kernel: {error}")]
+    #[error("cannot read {what}: {error}")]
     Netlink {
         /// What was asked for.
         what: &'static str,

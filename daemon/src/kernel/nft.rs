@@ -72,7 +72,15 @@ fn apply(script: &str) -> Result<(), NftError> {
 }
 
 fn run<'a>(arguments: impl IntoIterator<Item = &'a str>, input: &str) -> Result<Output, NftError> {
-    let child = Command::new("nft")
+    run_program("nft", arguments, input)
+}
+
+fn run_program<'a>(
+    program: &str,
+    arguments: impl IntoIterator<Item = &'a str>,
+    input: &str,
+) -> Result<Output, NftError> {
+    let child = Command::new(program)
         .args(arguments)
         .env("LC_ALL", "C")
         .stdin(Stdio::piped())
@@ -97,4 +105,23 @@ fn run<'a>(arguments: impl IntoIterator<Item = &'a str>, input: &str) -> Result<
 fn refusal(output: &Output) -> String {
     let text = String::from_utf8_lossy(&output.stderr).trim().to_owned();
     if text.is_empty() { output.status.to_string() } else { text }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_missing_program_is_told_with_its_package() {
+        let error = run_program("no-such-program-nft", ["list"], "").unwrap_err();
+        assert_eq!(error.to_string(), "program nft not found: install the package nftables");
+    }
+
+    #[test]
+    fn what_a_program_says_before_it_fails_is_kept() {
+        let output = run_program("sh", ["-c", "cat >&2; exit 3"], "no such set").unwrap();
+        assert_eq!(refusal(&output), "no such set");
+        let output = run_program("sh", ["-c", "exit 3"], &"x".repeat(1 << 20)).unwrap();
+        assert_eq!(refusal(&output), "exit status: 3");
+    }
 }

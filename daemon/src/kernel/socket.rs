@@ -3,7 +3,7 @@
 use std::io::{self, IoSlice};
 use std::time::Duration;
 
-use ippriv::netlink::{Channel, Dump, Frames, Malformed, Message, Refusal, Reply};
+use ippriv::netlink::{Answers, Batch, Channel, Dump, Malformed, Message, Progress, Refusal, Unanswered};
 use ippriv::plan::OpError;
 use netlink_sys::protocols::{NETLINK_ROUTE, NETLINK_XFRM};
 use netlink_sys::{Socket as RawSocket, SocketAddr};
@@ -30,8 +30,13 @@ const ATTEMPTS: usize = 20;
 #[derive(Debug, thiserror::Error)]
 pub enum SocketError {
     /// This kernel has no such socket.
-    #[error("{0}: expected a kernel with CONFIG_XFRM_USER and CONFIG_XFRM_INTERFACE, and root")]
-    Unavailable(io::Error),
+    #[error("cannot open a socket to {channel}: {error}")]
+    Unavailable {
+        /// To what part of the kernel, and how that is called in its configuration.
+        channel: &'static str,
+        /// What it says.
+        error: io::Error,
+    },
     /// Sending or receiving failed.
     #[error("{0}")]
     Io(#[from] io::Error),
@@ -42,7 +47,7 @@ pub enum SocketError {
     #[error("malformed answer: {0}")]
     Malformed(#[from] Malformed),
     /// The kernel refused.
-    #[error("{}", refused(.0.clone()))]
+    #[error("{}", OpError::from(.0.clone()))]
     Refused(Refusal),
     /// Objects kept changing.
     #[error("objects changed during each of {ATTEMPTS} dumps")]
@@ -62,21 +67,26 @@ impl SocketError {
     /// The same as the outcome of an operation.
     pub(super) fn into_op_error(self) -> OpError {
         match self {
-            Self::Refused(refusal) => refused(refusal),
+            Self::Refused(refusal) => refusal.into(),
             Self::TimedOut => OpError::TimedOut(u64::try_from(PATIENCE.as_millis()).unwrap_or(u64::MAX)),
             other => OpError::Tool(other.to_string()),
         }
     }
 }
 
-fn refused(Refusal { errno, text, offset: _ }: Refusal) -> OpError {
-    OpError::Refused { errno, text }
+impl From<Unanswered> for SocketError {
+    fn from(unanswered: Unanswered) -> Self {
+        match unanswered {
+            Unanswered::Refused(refusal) => Self::Refused(refusal),
+            Unanswered::Malformed(malformed) => Self::Malformed(malformed),
+        }
+    }
 }
 
 /// A socket to the kernel.
 pub(super) struct Socket {
     socket: RawSocket,
-    sequence: u32,
+    next_sequence: u32,
     /// Wiped when dropped: an answer may hold keys.
     buffer: Zeroizing<Vec<u8>>,
 }
@@ -84,11 +94,12 @@ pub(super) struct Socket {
 impl Socket {
     /// Opens a socket in the caller's network namespace.
     pub(super) fn open(channel: Channel) -> Result<Self, SocketError> {
-        let protocol = match channel {
-            Channel::Xfrm => NETLINK_XFRM,
-            Channel::Route => NETLINK_ROUTE,
+        let (protocol, name) = match channel {
+            Channel::Xfrm => (NETLINK_XFRM, "XFRM (CONFIG_XFRM_USER)"),
+            Channel::Route => (NETLINK_ROUTE, "routing"),
         };
-        let mut socket = RawSocket::new(protocol).map_err(SocketError::Unavailable)?;
+        let mut socket =
+            RawSocket::new(protocol).map_err(|error| SocketError::Unavailable { channel: name, error })?;
         socket.bind_auto()?;
         socket.connect(&SocketAddr::new(0, 0))?;
         // Without this the kernel would echo requests, and with them keys, in its errors.
@@ -104,7 +115,7 @@ impl Socket {
             set_socket_send_buffer_size(&socket, BUFFERS)?;
         }
         set_socket_timeout(&socket, Timeout::Recv, Some(PATIENCE))?;
-        Ok(Self { socket, sequence: 0, buffer: Zeroizing::new(vec![0; DATAGRAM]) })
+        Ok(Self { socket, next_sequence: 1, buffer: Zeroizing::new(vec![0; DATAGRAM]) })
     }
 
     /// The number of the interface called `name`.
@@ -112,84 +123,40 @@ impl Socket {
         Ok(rustix::net::netdevice::name_to_index(&self.socket, name)?)
     }
 
-    /// Sends `messages` at once and tells what became of each. Only the last one asks for an answer; the
-    /// kernel reports refusals in any case, and before it.
+    /// Sends `messages` at once and tells what became of each.
     pub(super) fn batch(
         &mut self,
         messages: &mut [Message],
     ) -> Result<Vec<Result<(), OpError>>, SocketError> {
-        let mut results = vec![Ok(()); messages.len()];
-        let first = self.sequence.wrapping_add(1);
-        for message in messages.iter_mut() {
-            self.sequence = self.sequence.wrapping_add(1);
-            message.set_sequence(self.sequence);
-        }
-        let last = self.sequence;
-        let Some(final_message) = messages.last_mut() else { return Ok(results) };
-        final_message.ask_for_ack();
+        let mut batch = Batch::new(messages, self.next_sequence);
+        let count = u32::try_from(messages.len()).unwrap_or(u32::MAX);
+        self.next_sequence = self.next_sequence.wrapping_add(count);
         self.send(messages)?;
-
-        let mut answered = false;
-        while !answered {
+        while !batch.is_answered() {
             let length = self.receive()?;
-            for frame in Frames::new(&self.buffer[..length]) {
-                let frame = frame?;
-                let position = usize::try_from(frame.sequence.wrapping_sub(first)).unwrap_or(usize::MAX);
-                let Some(result) = results.get_mut(position) else { continue };
-                match frame.reply()? {
-                    Reply::Refused(refusal) => *result = Err(refused(refusal)),
-                    Reply::Done => {}
-                    Reply::Object { .. } | Reply::Nothing => continue,
-                }
-                answered |= frame.sequence == last;
-            }
+            batch.feed(&self.buffer[..length])?;
         }
-        Ok(results)
+        Ok(batch.into_results().into_iter().map(|result| result.map_err(OpError::from)).collect())
     }
 
     /// Everything that `dump` asks for.
     pub(super) fn dump<D: Dump>(&mut self, dump: &D) -> Result<Vec<D::Item>, SocketError> {
         for _ in 0..ATTEMPTS {
-            if let Some(items) = self.try_dump(dump)? {
-                return Ok(items);
+            let mut request = dump.request();
+            request.set_sequence(self.next_sequence);
+            let mut answers = Answers::new(dump, self.next_sequence);
+            self.next_sequence = self.next_sequence.wrapping_add(1);
+            self.send(std::slice::from_ref(&request))?;
+            loop {
+                let length = self.receive()?;
+                match answers.feed(&self.buffer[..length])? {
+                    Progress::More => {}
+                    Progress::Complete => return Ok(answers.into_items()),
+                    Progress::Interrupted => break,
+                }
             }
         }
         Err(SocketError::Interrupted)
-    }
-
-    /// `None` when objects changed during the dump, so that some may be missing.
-    fn try_dump<D: Dump>(&mut self, dump: &D) -> Result<Option<Vec<D::Item>>, SocketError> {
-        let mut request = dump.request();
-        self.sequence = self.sequence.wrapping_add(1);
-        request.set_sequence(self.sequence);
-        self.send(std::slice::from_ref(&request))?;
-
-        let mut items = Vec::new();
-        let mut interrupted = false;
-        loop {
-            let length = self.receive()?;
-            for frame in Frames::new(&self.buffer[..length]) {
-                let frame = frame?;
-                if frame.sequence != self.sequence {
-                    continue;
-                }
-                interrupted |= frame.interrupted();
-                let more = match frame.reply()? {
-                    Reply::Object { kind, payload, more } => {
-                        if kind == D::ANSWER {
-                            items.push(dump.parse(payload)?);
-                        }
-                        more
-                    }
-                    Reply::Refused(refusal) => return Err(SocketError::Refused(refusal)),
-                    Reply::Done => false,
-                    Reply::Nothing => true,
-                };
-                if !more {
-                    return Ok((!interrupted).then_some(items));
-                }
-            }
-        }
     }
 
     fn send(&self, messages: &[Message]) -> Result<(), SocketError> {

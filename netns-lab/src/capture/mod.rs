@@ -10,6 +10,7 @@ mod summary;
 
 use std::fs;
 use std::path::PathBuf;
+use std::thread;
 use std::time::Duration;
 
 use rustix::process::Signal;
@@ -25,6 +26,9 @@ pub use summary::Direction;
 const SNAP_LENGTH: &str = "200";
 /// How long tcpdump may take to start or to end.
 const LIMIT: Duration = Duration::from_secs(10);
+
+/// What tcpdump is given to write down what it has been handed already.
+const CATCH_UP: Duration = Duration::from_millis(50);
 
 /// Captures under way.
 #[derive(Debug)]
@@ -129,12 +133,13 @@ impl Captures {
 
     /// Ends all captures and reads them, in the order they were asked for.
     ///
-    /// Packets still under way are not waited for.
+    /// Packets still on the link are not waited for. The next capture of a link overwrites its file.
     ///
     /// # Errors
     ///
     /// tcpdump does not end, or left no readable file.
     pub fn stop(self) -> Result<Vec<LinkCapture>, CaptureError> {
+        thread::sleep(CATCH_UP);
         for capture in &self.running {
             capture.tcpdump.signal(Signal::INT)?;
         }

@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-use ippriv_lab::scenario;
+use ippriv_lab::{demo, scenario};
 
 use crate::Outcome;
 
@@ -14,11 +14,16 @@ pub(crate) struct Args {
 
 #[derive(clap::Subcommand)]
 enum What {
+    Demo,
     Scenario { name: String },
 }
 
 pub(crate) fn run(args: Args) -> Outcome {
     match args.what {
+        What::Demo => {
+            println!("{}", serde_json::to_string(&demo::in_lab()?)?);
+            Ok(ExitCode::SUCCESS)
+        }
         What::Scenario { name } => {
             if scenario::in_lab(&name)? {
                 Ok(ExitCode::SUCCESS)

@@ -1,6 +1,9 @@
 //! The commands, one file for each noun.
 
+pub(crate) mod cargo;
+pub(crate) mod demo;
 pub(crate) mod in_lab;
 pub(crate) mod kernel;
 pub(crate) mod run;
+pub(crate) mod test;
 pub(crate) mod traffic;

@@ -34,6 +34,12 @@ pub fn build(source: Option<&Path>) -> Result<Kernel, KernelError> {
         return Err(KernelError::Architecture(std::env::consts::ARCH));
     }
     let dir = cache::dir()?;
+    // First without the lock: a cache that somebody else filled may be read-only.
+    if source.is_none()
+        && let Ok(kernel) = cache::cached()
+    {
+        return Ok(kernel);
+    }
     fs::create_dir_all(&dir).map_err(KernelError::host("make", &dir))?;
     let _lock = lock(&dir)?;
     if source.is_none()
@@ -53,6 +59,10 @@ pub fn build(source: Option<&Path>) -> Result<Kernel, KernelError> {
     compile(&tree)?;
     let finished = scratch.0.join("finished");
     install(&tree, &finished)?;
+    if kernel.dir.exists() {
+        // It lacks a file, or the build would have ended above.
+        fs::remove_dir_all(&kernel.dir).map_err(KernelError::host("replace", &kernel.dir))?;
+    }
     fs::rename(&finished, &kernel.dir).map_err(KernelError::host("install", &kernel.dir))?;
     stage(&format!("installed {}", kernel.path().display()));
     Ok(kernel)

@@ -9,6 +9,7 @@
 mod commands;
 mod node;
 mod process;
+mod selftest;
 
 use std::fs::{self, File};
 use std::io;
@@ -23,6 +24,7 @@ use crate::topology::{End, Link, NodeId, Role, Topology};
 
 pub use node::Node;
 pub use process::{Background, Output, RawOutput};
+pub use selftest::{SelftestError, selftest};
 
 use process::Program;
 

@@ -22,7 +22,7 @@ const CARRIER_POLLS: u32 = 50;
 #[derive(Clone, Copy, Debug)]
 pub struct Node<'net> {
     net: &'net Net,
-    id: NodeId,
+    pub(super) id: NodeId,
 }
 
 impl<'net> Node<'net> {

@@ -254,7 +254,7 @@ mod tests {
     }
 
     fn background(argv: &[&str]) -> Background {
-        let folder = std::env::temp_dir().join(format!("ippriv-lab-{}", std::process::id()));
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/lab-tests");
         fs::create_dir_all(&folder).unwrap();
         program(argv).spawn(&folder).unwrap()
     }

@@ -3,12 +3,16 @@
 //! A scenario runs as a program inside the lab ([`in_lab`]) and reports to the host ([`run`]) line by line.
 
 mod circuits;
+mod headers;
 mod kill_switch;
 mod lab;
+mod links;
+mod pair;
 mod rekey;
 mod removal;
 mod verdict;
 mod watch;
+mod wire;
 
 use std::error::Error;
 use std::io::{self, Write as _};
@@ -33,7 +37,8 @@ pub struct Scenario {
 }
 
 /// Every scenario, in the order of tests.
-pub const ALL: &[&[Scenario]] = &[circuits::ALL, removal::ALL, kill_switch::ALL, rekey::ALL];
+pub const ALL: &[&[Scenario]] =
+    &[circuits::ALL, pair::ALL, links::ALL, headers::ALL, removal::ALL, kill_switch::ALL, rekey::ALL];
 
 /// All scenarios, one after the other.
 pub fn all() -> impl Iterator<Item = &'static Scenario> {

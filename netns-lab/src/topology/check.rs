@@ -269,6 +269,10 @@ fn connected(topology: &Topology, entries: &[Spanned<NodeEntry>]) -> Result<(), 
             todo.extend(topology.ends_of(node).map(|(_, _, far)| far.node));
         }
     }
+    // A single node is connected to all the others, but has no address.
+    if let [only] = &mut seen[..] {
+        *only = !topology.links.is_empty();
+    }
     match entries.iter().zip(seen).find(|(_, seen)| !seen) {
         Some((entry, _)) => {
             let found = format!("`{}`, which no link leads to", entry.value.name.value);

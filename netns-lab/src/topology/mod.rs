@@ -139,7 +139,8 @@ pub struct Egress {
     pub reorder: Share,
     /// Packets that fit, waiting and under way together; more are dropped.
     pub queue: u32,
-    /// Largest IP packet, in bytes.
+    /// Largest IP packet, in bytes. One that is larger than the other end's is sent, but dropped there without
+    /// notice.
     pub mtu: u16,
 }
 

@@ -90,7 +90,8 @@ fn follow(mut stream: TcpStream) -> io::Result<()> {
             stream.write_all(&bytes.to_be_bytes())?;
             // Payload still under way must not reset the connection before the count has arrived.
             stream.set_read_timeout(Some(PATIENCE))?;
-            io::copy(&mut reader, &mut io::sink()).map(drop)
+            let _ = io::copy(&mut reader, &mut io::sink());
+            Ok(())
         }
     }
 }
@@ -133,17 +134,17 @@ fn flow(from: Option<IpAddr>, to: SocketAddr, order: &Order) -> Result<u64, Traf
 /// Sends on one thread until the other has received the count.
 fn put(stream: &TcpStream, order: &Order) -> io::Result<u64> {
     let mut payload = stream.try_clone()?;
+    let limit = order.warmup.saturating_add(order.window).saturating_add(PATIENCE);
+    stream.set_read_timeout(Some(limit))?;
+    // What is not sent when the flow ends must not disturb what comes after it.
+    sockopt::set_socket_linger(stream, Some(Duration::ZERO))?;
     thread::scope(|scope| {
         scope.spawn(move || send_until_gone(&mut payload));
-        let mut count = [0; 8];
-        let limit = order.warmup.saturating_add(order.window).saturating_add(PATIENCE);
-        let received = stream.set_read_timeout(Some(limit)).and_then(|()| {
-            let mut reader = stream;
-            reader.read_exact(&mut count)
-        });
-        // Ends the other thread, whatever it is waiting for.
-        let ended = stream.shutdown(Shutdown::Both);
-        received.and(ended.or(Ok(()))).map(|()| u64::from_be_bytes(count))
+        let (mut reader, mut count) = (stream, [0; 8]);
+        let received = reader.read_exact(&mut count);
+        // Ends the other thread, whatever it is waiting for; fails where the connection is gone already.
+        let _ = stream.shutdown(Shutdown::Both);
+        received.map(|()| u64::from_be_bytes(count))
     })
 }
 

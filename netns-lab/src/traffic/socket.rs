@@ -28,12 +28,16 @@ pub(super) fn now() -> Instant {
     Instant::now()
 }
 
+/// The longest span that makes sense, in seconds; sums and products of such do not overflow.
+const SPAN_MAX: f64 = 1e6;
+
 /// Reads a number of seconds.
 pub(super) fn seconds(name: &'static str, value: f64) -> Result<Duration, TrafficError> {
-    Duration::try_from_secs_f64(value).map_err(|_| TrafficError::Argument {
+    let span = Some(value).filter(|value| *value <= SPAN_MAX);
+    span.and_then(|value| Duration::try_from_secs_f64(value).ok()).ok_or_else(|| TrafficError::Argument {
         name,
-        found: value.to_string(),
-        expected: "a number that makes a span of time",
+        found: format!("{value} seconds"),
+        expected: "0 to 1000000 seconds",
     })
 }
 
@@ -99,4 +103,25 @@ pub(super) fn connect_udp(from: Option<IpAddr>, to: SocketAddr) -> Result<UdpSoc
 /// Whether a read ended because its time was over.
 pub(super) fn timed_out(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn spans_are_neither_negative_nor_endless() {
+        assert_eq!(seconds("--idle", 0.25).unwrap(), Duration::from_millis(250));
+        for value in [-1.0, f64::NAN, f64::INFINITY, 1e7] {
+            assert!(seconds("--idle", value).is_err(), "{value}");
+        }
+        let error = seconds("--pps", f64::INFINITY).unwrap_err().to_string();
+        assert_eq!(error, "--pps: found inf seconds, expected 0 to 1000000 seconds");
+    }
+
+    #[test]
+    fn rates_are_finite() {
+        assert_eq!(mbit_per_second(1_250_000, Duration::from_secs(2)), 5.0);
+        assert_eq!(mbit_per_second(1, Duration::ZERO), 0.0);
+    }
 }

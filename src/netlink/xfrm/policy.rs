@@ -6,7 +6,7 @@ use super::{
 };
 use crate::id::{IfId, Reqid};
 use crate::netlink::attr::{Attributes, Malformed, Reader, Writer, family};
-use crate::netlink::message::{CREATE, DUMP, EXCL, Message};
+use crate::netlink::message::{DUMP, Message};
 use crate::netlink::request::{Existing, Unencodable};
 use crate::netlink::{Dump, Parsed};
 use crate::ownership;
@@ -31,11 +31,11 @@ const BLOCK: u8 = 1;
 /// Makes or replaces a policy.
 pub(in crate::netlink) fn make(policy: &Policy, existing: Existing) -> Result<Message, Unencodable> {
     check(policy)?;
-    let (kind, flags) = match existing {
-        Existing::Refuse => (NEWPOLICY, CREATE | EXCL),
-        Existing::Replace => (UPDPOLICY, 0),
+    let kind = match existing {
+        Existing::Refuse => NEWPOLICY,
+        Existing::Replace => UPDPOLICY,
     };
-    Ok(Message::new(kind, flags, |writer| {
+    Ok(Message::new(kind, 0, |writer| {
         write_selector(writer, Some(&policy.id.selector));
         write_lifetimes(writer);
         writer.u32(policy.priority);

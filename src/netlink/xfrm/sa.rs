@@ -8,7 +8,7 @@ use super::{
 };
 use crate::id::{IfId, Reqid, Spi};
 use crate::netlink::attr::{Attribute, Attributes, Malformed, Reader, Writer, family, text};
-use crate::netlink::message::{CREATE, DUMP, EXCL, Message};
+use crate::netlink::message::{DUMP, Message};
 use crate::netlink::request::Unencodable;
 use crate::netlink::{Dump, Parsed};
 use crate::ownership;
@@ -54,17 +54,17 @@ const LARGEST_WINDOW: u32 = 4096;
 
 /// Makes an SA that must not exist yet.
 pub(in crate::netlink) fn make(sa: &Sa) -> Result<Message, Unencodable> {
-    encode(NEWSA, CREATE | EXCL, sa)
+    encode(NEWSA, sa)
 }
 
 /// Changes the ports of an SA's UDP encapsulation; the kernel ignores most other differences.
 pub(in crate::netlink) fn update(sa: &Sa) -> Result<Message, Unencodable> {
-    encode(UPDSA, 0, sa)
+    encode(UPDSA, sa)
 }
 
-fn encode(kind: u16, flags: u16, sa: &Sa) -> Result<Message, Unencodable> {
+fn encode(kind: u16, sa: &Sa) -> Result<Message, Unencodable> {
     check(sa)?;
-    Ok(Message::new(kind, flags, |writer| {
+    Ok(Message::new(kind, 0, |writer| {
         write_info(writer, sa);
         write_algorithms(writer, sa);
         write_replay(writer, sa.direction);
@@ -164,21 +164,17 @@ fn write_algorithm(writer: &mut Writer, kind: u16, name: &str, icv_bits: Option<
     });
 }
 
-/// Appends a `struct xfrm_replay_state_esn`. An SA that sends has no window at all: Linux 6.10 and later
-/// refuse one that has.
+/// Appends a `struct xfrm_replay_state_esn` without its bitmap, which then starts with zeros. An SA that sends
+/// has no window at all: Linux 6.10 and later refuse one that has.
 fn write_replay(writer: &mut Writer, direction: SaDirection) {
     let window = match direction {
         SaDirection::In { replay_window } => replay_window,
         SaDirection::Out { .. } => 0,
     };
-    let words = window / 32;
     writer.nested(kind::REPLAY_ESN_VAL, |writer| {
-        writer.u32(words);
+        writer.u32(window / 32);
         writer.zeros(4 * 4);
         writer.u32(window);
-        for _ in 0..words {
-            writer.u32(0);
-        }
     });
 }
 
@@ -251,6 +247,8 @@ struct Info {
     reqid: Reqid,
     family: u16,
     mode: u8,
+    /// The window of SAs without extended sequence numbers.
+    old_window: u8,
     flags: u8,
 }
 
@@ -267,10 +265,22 @@ impl Info {
         let reqid = Reqid(reader.u32()?);
         let family = reader.u16()?;
         let mode = reader.u8()?;
-        reader.u8()?;
+        let old_window = reader.u8()?;
         let flags = reader.u8()?;
         reader.slice(7)?;
-        Ok(Self { selector, destination, spi, protocol, source, endless, reqid, family, mode, flags })
+        Ok(Self {
+            selector,
+            destination,
+            spi,
+            protocol,
+            source,
+            endless,
+            reqid,
+            family,
+            mode,
+            old_window,
+            flags,
+        })
     }
 
     fn source(&self) -> Option<IpAddr> {
@@ -360,6 +370,7 @@ impl<'a> Found<'a> {
         };
         let usual = info.endless
             && info.mode == TUNNEL
+            && info.old_window == 0
             && info.flags == flags(direction, selector.is_none())
             && self.extra_flags == extra_flags
             && !self.strange;

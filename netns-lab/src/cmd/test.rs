@@ -1,0 +1,203 @@
+//! `cargo lab test`: everything that has to hold, checked.
+
+use std::process::{Command, ExitCode, Stdio};
+use std::time::Duration;
+
+use ippriv_lab::runner::{self, Choice, Clock, Job, Runner, Streams};
+use ippriv_lab::scenario::{self, Report, Scenario};
+use ippriv_lab::{kernel, system};
+
+use super::cargo;
+use crate::Outcome;
+
+/// Checks format, lints and docs, runs unit, core and kernel tests, and every scenario in the lab.
+#[derive(clap::Args)]
+pub(crate) struct Args {
+    /// Only scenarios whose name contains this, and nothing else.
+    filter: Option<String>,
+    /// Where the randomness of virtual time starts.
+    #[arg(long, default_value_t = 1)]
+    seed: u64,
+    /// Show every verdict, not only those that fail.
+    #[arg(long)]
+    verbose: bool,
+}
+
+/// How many tests did what.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Tally {
+    passed: usize,
+    failed: usize,
+    skipped: usize,
+}
+
+impl Tally {
+    fn add(&mut self, other: Self) {
+        self.passed += other.passed;
+        self.failed += other.failed;
+        self.skipped += other.skipped;
+    }
+
+    const fn of(pass: bool) -> Self {
+        if pass {
+            Self { passed: 1, failed: 0, skipped: 0 }
+        } else {
+            Self { passed: 0, failed: 1, skipped: 0 }
+        }
+    }
+}
+
+pub(crate) fn run(args: &Args) -> Outcome {
+    system::ensure(system::LAB)?;
+    kernel::ensure()?;
+    let mut tally = Tally::default();
+    if args.filter.is_none() {
+        tally.add(host_checks());
+        tally.add(cargo_tests()?);
+    }
+    cargo::build_commands()?;
+    let runner = runner::choose(Choice::Uml, Clock::Virtual { seed: args.seed })?;
+    let wanted = |scenario: &&Scenario| {
+        args.filter.as_ref().is_none_or(|filter| scenario.name.contains(filter.as_str()))
+    };
+    for scenario in scenario::all().filter(wanted) {
+        tally.add(try_scenario(runner.as_ref(), scenario, args));
+    }
+    if tally.skipped > 0 {
+        println!("{} tests were skipped, which counts as failing", tally.skipped);
+    }
+    println!("{} passed, {} failed", tally.passed, tally.failed + tally.skipped);
+    Ok(if tally.failed + tally.skipped == 0 && tally.passed > 0 {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    })
+}
+
+/// Format, lints and docs, each one test.
+fn host_checks() -> Tally {
+    let mut tally = Tally::default();
+    for (name, arguments, variable) in [
+        ("format", &["fmt", "--all", "--check"][..], None),
+        ("lints", &["clippy", "--workspace", "--all-targets", "--quiet", "--", "-D", "warnings"], None),
+        (
+            "docs",
+            &["doc", "--workspace", "--no-deps", "--document-private-items", "--quiet"],
+            Some(("RUSTDOCFLAGS", "-D warnings")),
+        ),
+    ] {
+        println!("── {name}: cargo {}", arguments.join(" "));
+        let mut command = cargo::command();
+        command.args(arguments).stdin(Stdio::null());
+        if let Some((name, value)) = variable {
+            command.env(name, value);
+        }
+        let pass = command.status().is_ok_and(|status| status.success());
+        println!("{} {name}", mark(pass));
+        tally.add(Tally::of(pass));
+    }
+    tally
+}
+
+/// Runs the tests of all packages on the host, then those that are marked as needing the lab inside it.
+fn cargo_tests() -> Result<Tally, Box<dyn std::error::Error>> {
+    println!("── tests on this host: cargo test --workspace --no-fail-fast");
+    let mut command = cargo::command();
+    command.args(["test", "--workspace", "--no-fail-fast", "--quiet"]).stdin(Stdio::null());
+    let (text, success) = cargo::watched(&mut command)?;
+    let mut tally = Tally::default();
+    for line in text.lines() {
+        tally.add(result_line(line).unwrap_or_default());
+    }
+    if !success && tally.failed == 0 {
+        println!("{} cargo test ended without a result", mark(false));
+        tally.add(Tally::of(false));
+    }
+    println!("── tests in the lab: those marked as ignored on this host");
+    for program in cargo::test_programs()? {
+        let list = Command::new(&program).args(["--ignored", "--list", "--format", "terse"]).output()?;
+        if list.stdout.is_empty() {
+            continue;
+        }
+        let mut job = Job::new([program.as_os_str()]);
+        job.argv.extend(["--ignored", "--test-threads=1"].map(Into::into));
+        job.env.insert("PATH".into(), system::search_path());
+        job.cwd = std::env::current_dir()?;
+        job.limit = Duration::from_secs(300);
+        job.streams = Streams::Capture;
+        let finished = runner::choose(Choice::Uml, Clock::Real)?.run(&job)?;
+        let text = String::from_utf8_lossy(&finished.stdout).into_owned();
+        print!("{text}{}", String::from_utf8_lossy(&finished.stderr));
+        let results: Vec<Tally> = text.lines().filter_map(result_line).collect();
+        for result in &results {
+            tally.passed += result.passed;
+            tally.failed += result.failed;
+            // They were counted as skipped on the host.
+            tally.skipped = tally.skipped.saturating_sub(result.passed + result.failed);
+        }
+        if results.is_empty() {
+            tally.add(Tally::of(false));
+        }
+    }
+    Ok(tally)
+}
+
+/// Reads `test result: ok. 3 passed; 0 failed; 1 ignored; …`.
+fn result_line(line: &str) -> Option<Tally> {
+    let counts = line.trim().strip_prefix("test result: ")?.split_once(". ")?.1;
+    let count = |word: &str| {
+        let part = counts.split("; ").find_map(|part| part.strip_suffix(word));
+        part.and_then(|number| number.trim().parse().ok()).unwrap_or(0)
+    };
+    Some(Tally { passed: count("passed"), failed: count("failed"), skipped: count("ignored") })
+}
+
+fn try_scenario(runner: &dyn Runner, scenario: &Scenario, args: &Args) -> Tally {
+    println!("── {}: {}", scenario.name, scenario.about);
+    let report = match scenario::run(runner, scenario, args.seed) {
+        Ok(report) => report,
+        Err(error) => {
+            println!("{} {}: {error}", mark(false), scenario.name);
+            return Tally::of(false);
+        }
+    };
+    show(scenario, &report, args.verbose)
+}
+
+fn show(scenario: &Scenario, report: &Report, verbose: bool) -> Tally {
+    let mut tally = Tally::default();
+    for verdict in &report.verdicts {
+        tally.add(Tally::of(verdict.pass));
+        if verbose || !verdict.pass {
+            println!("{} {}: {}", mark(verdict.pass), verdict.name, verdict.evidence);
+        }
+    }
+    if tally.failed > 0 && !report.said.is_empty() {
+        println!("{}", report.said.trim_end());
+    }
+    let seconds = report.wall.as_secs_f64();
+    println!(
+        "{} {}: {} of {} in {seconds:.1} s",
+        mark(tally.failed == 0),
+        scenario.name,
+        tally.passed,
+        report.verdicts.len()
+    );
+    tally
+}
+
+const fn mark(pass: bool) -> &'static str {
+    if pass { "  ok  " } else { "FAILED" }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_result_of_a_test_program_is_read() {
+        let line = "test result: FAILED. 12 passed; 3 failed; 1 ignored; 0 measured; 0 filtered out; finished in 0.1s";
+        assert_eq!(result_line(line), Some(Tally { passed: 12, failed: 3, skipped: 1 }));
+        assert_eq!(result_line("test foo ... ok"), None);
+    }
+}

@@ -1,0 +1,119 @@
+//! Rules of the house that a machine can check.
+
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+/// Every file below `folder` with one of the endings, but what is built.
+fn files(folder: &Path, endings: &[&str]) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    for entry in fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        let name = path.file_name().unwrap().to_string_lossy().into_owned();
+        if path.is_dir() {
+            if name != "target" && name != ".git" {
+                found.extend(files(&path, endings));
+            }
+        } else if endings.iter().any(|ending| name.ends_with(ending)) {
+            found.push(path);
+        }
+    }
+    found
+}
+
+#[test]
+fn no_source_file_is_longer_than_600_lines() {
+    for path in files(root(), &[".rs", ".c", ".sh"]) {
+        let lines = fs::read_to_string(&path).unwrap().lines().count();
+        assert!(lines <= 600, "{}: {lines} lines", path.display());
+    }
+}
+
+/// What a deterministic core cannot use, whether or not a lint knows it.
+#[test]
+fn the_core_has_no_io() {
+    let banned = [
+        "std::fs",
+        "std::thread",
+        "std::process",
+        "std::env",
+        "std::time::Instant",
+        "std::time::SystemTime",
+        "TcpStream",
+        "UdpSocket",
+        "UnixStream",
+        "async fn",
+        "println!",
+        "tokio",
+        "rustix",
+        "netlink_sys",
+    ];
+    for path in files(&root().join("src"), &[".rs"]) {
+        let text = fs::read_to_string(&path).unwrap();
+        let code = text.lines().filter(|line| !line.trim_start().starts_with("//"));
+        for line in code {
+            for word in banned {
+                assert!(!line.contains(word), "{}: {word}: {line}", path.display());
+            }
+        }
+    }
+}
+
+/// `ike` and `plan` know nothing of each other; nothing in the core knows its readers.
+#[test]
+fn imports_run_one_way() {
+    for (room, banned) in [
+        (
+            "state",
+            &["crate::telescope", "crate::plan", "crate::netlink", "crate::config", "crate::report"][..],
+        ),
+        ("plan", &["crate::telescope", "crate::netlink", "crate::config", "crate::report"]),
+        ("telescope", &["crate::plan", "crate::netlink", "crate::config", "crate::report"]),
+        ("netlink", &["crate::telescope", "crate::config", "crate::report"]),
+        ("config", &["crate::plan", "crate::netlink", "crate::report"]),
+    ] {
+        for path in files(&root().join("src").join(room), &[".rs"]) {
+            let text = fs::read_to_string(&path).unwrap();
+            for word in banned {
+                assert!(!text.contains(word), "{}: {word}", path.display());
+            }
+        }
+    }
+}
+
+#[test]
+fn every_dependency_is_explained() {
+    let explained = fs::read_to_string(root().join("docs/decisions/0001-dependencies.md")).unwrap();
+    for manifest in files(root(), &["Cargo.toml"]) {
+        let text = fs::read_to_string(&manifest).unwrap();
+        let section = text.split("\n[dependencies]\n").nth(1).unwrap_or_default();
+        let section = section.split("\n[").next().unwrap_or_default();
+        for line in section.lines().filter(|line| !line.trim().is_empty()) {
+            let name = line.split(['.', ' ', '=']).next().unwrap();
+            let ours = name.starts_with("ippriv");
+            assert!(ours || explained.contains(&format!("`{name}`")), "{}: {name}", manifest.display());
+        }
+    }
+}
+
+/// Scenarios named in the documents exist.
+#[test]
+fn the_threat_model_names_scenarios_that_exist() {
+    let text = fs::read_to_string(root().join("docs/threat-model.md")).unwrap();
+    let sources: String = files(&root().join("netns-lab/src/scenario"), &[".rs"])
+        .iter()
+        .map(|path| fs::read_to_string(path).unwrap())
+        .collect();
+    for line in text.lines().filter(|line| line.starts_with("| ") && line.ends_with('|')) {
+        let Some(shown) = line.split('|').nth(2) else { continue };
+        for name in shown.split('`').skip(1).step_by(2).filter(|name| !name.starts_with("cargo")) {
+            let stem = name.trim_end_matches('*');
+            assert!(sources.contains(&format!("name: \"{stem}")), "no scenario {name}");
+        }
+    }
+}
