@@ -434,6 +434,7 @@ fn the_usual_tools_show_what_was_made() {
                 destination: "0.0.0.0/0".parse().unwrap(),
                 input_link: None,
                 protocol: Some(6),
+                mark: None,
                 action: RuleAction::Lookup(TableId(FIRST + 1)),
             }),
         ];

@@ -331,7 +331,7 @@ fn new_exit(verdicts: &mut Verdicts) -> Outcome {
     let topology = Topology::parse("two exits", TWO_EXITS)?;
     let mut lab = Lab::new(&topology, &[Wish::new("client", &["entry", "middle", "exit1"])])?;
     let links = ["router2-exit1", "router2-exit2", "router2-server"];
-    let mut secrets = Secrets::new(&lab, &["router0-client", "router0-entry"], &links)?;
+    let mut secrets = Secrets::new(&lab, &["client"], &["router0-client", "router0-entry"], &links)?;
     let captures = Captures::start_all(&lab.net)?;
     let direct = lab.ping("client", lab.address4("server")?.into(), 2)?;
     let start = clock();

@@ -7,7 +7,7 @@ use std::time::Duration;
 use ippriv::state::{Direction, PolicyDirection, Route, RouteKind, Rule, RuleAction, SaId, State};
 
 use super::watch::{Heard, Leak, Secrets, Talk, clock};
-use super::{Lab, Scenario, Verdicts};
+use super::{Lab, LabError, Scenario, Verdicts};
 use crate::capture::Captures;
 use crate::deal::Wish;
 use crate::net::Node;
@@ -23,20 +23,52 @@ pub(super) const ALL: &[Scenario] = &[
 ];
 
 fn client(verdicts: &mut Verdicts) -> Outcome {
-    removals(verdicts, "client", &[true])
+    removals(verdicts, "client", &CLIENTS[..1])
 }
 
 fn entry(verdicts: &mut Verdicts) -> Outcome {
-    removals(verdicts, "relay1", &[false, true])
+    removals(verdicts, "entry", &CLIENTS)
 }
 
 fn middle(verdicts: &mut Verdicts) -> Outcome {
-    removals(verdicts, "relay2", &[false, true])
+    removals(verdicts, "middle", &CLIENTS)
 }
 
 fn exit(verdicts: &mut Verdicts) -> Outcome {
-    removals(verdicts, "relay3", &[false, true])
+    removals(verdicts, "exit", &CLIENTS)
 }
+
+/// One with a kill switch and one without.
+const CLIENTS: [&str; 2] = ["client", "bold"];
+
+const TOPOLOGY: &str = "
+description: Two clients, three relays and a server along a line of routers.
+nodes:
+  - { name: router0, role: router }
+  - { name: router1, role: router }
+  - { name: router2, role: router }
+  - { name: router3, role: router }
+  - { name: client, role: client }
+  - { name: bold, role: client }
+  - { name: entry, role: relay, pool: 10.64.0.0/16, pool6: 'fd00:64::/64' }
+  - { name: middle, role: relay, pool: 10.65.0.0/16, pool6: 'fd00:65::/64' }
+  - { name: exit, role: relay, pool: 10.66.0.0/16, pool6: 'fd00:66::/64', exit: true }
+  - { name: server, role: server }
+links:
+  - { between: [router0, router1], rate: 20mbit, delay: 5ms }
+  - { between: [router1, router2], rate: 20mbit, delay: 5ms }
+  - { between: [router2, router3], rate: 20mbit, delay: 5ms }
+  - { between: [router0, client], rate: 100mbit }
+  - { between: [router0, bold], rate: 100mbit }
+  - { between: [router1, entry], rate: 100mbit }
+  - { between: [router2, middle], rate: 100mbit }
+  - { between: [router3, exit], rate: 100mbit }
+  - { between: [router3, server], rate: 100mbit }
+";
+/// Where a client's address may be seen.
+const BEFORE_ENTRY: [&str; 4] = ["router0-client", "router0-bold", "router0-router1", "router1-entry"];
+/// Where the server's address may be seen.
+const AFTER_EXIT: [&str; 2] = ["router3-exit", "router3-server"];
 
 /// An object and the arguments of the program that removes it.
 struct Removal {
@@ -57,27 +89,25 @@ struct Seen {
     object: String,
     from: Duration,
     to: Duration,
-    without: Heard,
+    without: Vec<Heard>,
     operations: String,
     differs: String,
-    again: Heard,
+    again: Vec<Heard>,
 }
 
-/// Removes each object of `node` in turn, with clients with and without a kill switch.
-fn removals(verdicts: &mut Verdicts, node: &str, kill_switches: &[bool]) -> Outcome {
-    let mut lab = Lab::new(&Topology::chain(3)?, &[Wish::new("client", &["relay1", "relay2", "relay3"])])?;
-    let secrets = Secrets::of_chain(&lab)?;
+/// Removes each object of `node` in turn, while these clients talk to the server.
+fn removals(verdicts: &mut Verdicts, node: &str, clients: &[&str]) -> Outcome {
+    let wishes = clients.iter().map(|client| Wish::new(client, &["entry", "middle", "exit"]));
+    let topology = Topology::parse("two clients", TOPOLOGY)?;
+    let mut lab = Lab::new(&topology, &wishes.collect::<Vec<_>>())?;
+    let safe = lab.deal.hosts.get_mut("client").and_then(|host| host.client.as_mut());
+    safe.ok_or("no client")?.kill_switch = true;
+    let secrets = Secrets::new(&lab, clients, &BEFORE_ENTRY, &AFTER_EXIT)?;
     let captures = Captures::start_all(&lab.net)?;
-    let direct = Talk::new(&lab)?.exchange(&lab)?;
+    let direct = exchange(&lab, &mut talks(&lab, clients)?)?;
     let start = clock();
-    let mut runs = Vec::new();
-    for &kill_switch in kill_switches {
-        if let Some(client) = lab.deal.hosts.get_mut("client").and_then(|host| host.client.as_mut()) {
-            client.kill_switch = kill_switch;
-        }
-        lab.apply()?;
-        runs.push((kill_switch, run(&lab, node)?));
-    }
+    lab.apply()?;
+    let (whole, seen) = run(&lab, node, clients)?;
     let captures = captures.stop()?;
 
     let missed: u64 = captures.iter().map(|capture| capture.missed).sum();
@@ -85,26 +115,22 @@ fn removals(verdicts: &mut Verdicts, node: &str, kill_switches: &[bool]) -> Outc
     let leaks = secrets.leaks(&captures);
     let (before, during): (Vec<_>, Vec<_>) = leaks.into_iter().partition(|leak| leak.time < start);
     verdicts.check(
-        "without a circuit the captures show the client and the server",
-        direct.pings == Heard::ALL.pings && !before.is_empty(),
-        format!("{direct}; {} headers that had to be secret, first: {}", before.len(), first(&before)),
+        "without a circuit the captures show the clients and the server",
+        direct.iter().all(|heard| heard.pings == Heard::ALL.pings) && !before.is_empty(),
+        format!("{} headers that had to be secret, first: {}", before.len(), first(&before)),
     );
-    for (kill_switch, (whole, seen)) in &runs {
-        verdicts.context(if *kill_switch { "kill switch" } else { "no kill switch" });
-        verdicts.equal("the circuit carries everything", whole, &Heard::ALL);
-        for seen in seen {
-            seen.judge(verdicts, &during);
-        }
+    verdicts.check("the circuits carry everything", complete(&whole), show(&whole));
+    for seen in &seen {
+        seen.judge(verdicts, &during);
     }
-    verdicts.context("");
     verdicts.check("nothing secret was seen at any time", during.is_empty(), first(&during));
     Ok(())
 }
 
-fn run(lab: &Lab, name: &str) -> Outcome<(Heard, Vec<Seen>)> {
-    let mut talk = Talk::new(lab)?;
-    talk.greet();
-    let whole = talk.exchange(lab)?;
+fn run(lab: &Lab, name: &str, clients: &[&str]) -> Outcome<(Vec<Heard>, Vec<Seen>)> {
+    let mut talks = talks(lab, clients)?;
+    talks.iter_mut().for_each(Talk::greet);
+    let whole = exchange(lab, &mut talks)?;
     let state = lab.deal.hosts.get(name).ok_or("no such host")?.desired()?.state;
     let path = lab.deal.write(&lab.net, name)?;
     let node = lab.net.node(name)?;
@@ -113,18 +139,36 @@ fn run(lab: &Lab, name: &str) -> Outcome<(Heard, Vec<Seen>)> {
     for removal in all_of(&state) {
         let from = clock();
         node.run(&removal.argv(&node)?.iter().map(String::as_str).collect::<Vec<_>>())?;
-        let without = talk.exchange(lab)?;
+        let without = exchange(lab, &mut talks)?;
         let report = node.run(&["ippriv", "apply", "--json", &path])?.stdout;
         let differs = difference(&picture, &self::picture(&node)?);
         if let Some(id) = removal.sends {
             renew_receiver(lab, id)?;
         }
-        talk.greet();
-        let again = talk.exchange(lab)?;
+        talks.iter_mut().for_each(Talk::greet);
+        let again = exchange(lab, &mut talks)?;
         let operations = operations(&report)?;
         all.push(Seen { object: removal.object, from, to: clock(), without, operations, differs, again });
     }
     Ok((whole, all))
+}
+
+fn talks(lab: &Lab, clients: &[&str]) -> Result<Vec<Talk>, LabError> {
+    clients.iter().map(|client| Talk::new(lab, client)).collect()
+}
+
+fn exchange(lab: &Lab, talks: &mut [Talk]) -> Result<Vec<Heard>, LabError> {
+    talks.iter_mut().map(|talk| talk.exchange(lab)).collect()
+}
+
+fn complete(heard: &[Heard]) -> bool {
+    heard.iter().all(|heard| *heard == Heard::ALL)
+}
+
+/// What each client heard, in the order of [`CLIENTS`].
+fn show(heard: &[Heard]) -> String {
+    let each: Vec<_> = CLIENTS.iter().zip(heard).map(|(client, heard)| format!("{client} {heard}")).collect();
+    each.join("; ")
 }
 
 impl Seen {
@@ -132,12 +176,12 @@ impl Seen {
         let object = &self.object;
         let leaks: Vec<_> = leaks.iter().filter(|leak| (self.from..self.to).contains(&leak.time)).collect();
         let evidence = match leaks.first() {
-            None => self.without.to_string(),
-            Some(leak) => format!("{}; {} leaks, first: {leak}", self.without, leaks.len()),
+            None => show(&self.without),
+            Some(leak) => format!("{}; {} leaks, first: {leak}", show(&self.without), leaks.len()),
         };
         verdicts.check(format!("without {object}, nothing is seen"), leaks.is_empty(), evidence);
-        let back = self.differs.is_empty() && !self.operations.is_empty() && self.again == Heard::ALL;
-        let evidence = format!("{}; {}{}", self.operations, self.again, self.differs);
+        let back = self.differs.is_empty() && !self.operations.is_empty() && complete(&self.again);
+        let evidence = format!("{}; {}{}", self.operations, show(&self.again), self.differs);
         verdicts.check(format!("{object} is brought back"), back, evidence);
     }
 }

@@ -15,8 +15,6 @@ use crate::capture::{Ip, LinkCapture};
 use crate::deal::OVERLAY_SPIS;
 use crate::net::NetError;
 
-/// The port of the server's end of [`Talk`].
-const PORT: u16 = 7000;
 /// Datagrams from each end in each family, and pings of each family, in one exchange.
 const COUNT: u32 = 2;
 /// Between them.
@@ -24,10 +22,10 @@ const PACE: Duration = Duration::from_millis(20);
 /// Longer than a datagram takes to the other end.
 const SETTLE: Duration = Duration::from_millis(150);
 
-/// What is secret in a lab with one client, and where it may be seen all the same.
+/// What is secret in a lab with one server, and where it may be seen all the same.
 #[derive(Debug)]
 pub(super) struct Secrets {
-    client: Vec<IpAddr>,
+    clients: Vec<IpAddr>,
     server: Vec<IpAddr>,
     pools: Vec<IpNet>,
     first_layer: BTreeSet<u32>,
@@ -52,9 +50,14 @@ impl fmt::Display for Leak {
 }
 
 impl Secrets {
-    /// The client's addresses and first layer may be seen on `client_links`, the server's addresses on
+    /// The clients' addresses and first layers may be seen on `client_links`, the server's addresses on
     /// `server_links`, the relays' pools and the other layers nowhere.
-    pub(super) fn new(lab: &Lab, client_links: &[&str], server_links: &[&str]) -> Result<Self, LabError> {
+    pub(super) fn new(
+        lab: &Lab,
+        clients: &[&str],
+        client_links: &[&str],
+        server_links: &[&str],
+    ) -> Result<Self, LabError> {
         let both = |name| -> Result<Vec<IpAddr>, LabError> {
             Ok(vec![lab.address4(name)?.into(), lab.address6(name)?.into()])
         };
@@ -63,22 +66,17 @@ impl Secrets {
             [relay.pool().map(IpNet::V4), relay.pool6().map(IpNet::V6)].into_iter().flatten()
         });
         let mut secrets = Self {
-            client: both("client")?,
+            clients: clients.iter().map(|client| both(client)).collect::<Result<Vec<_>, _>>()?.concat(),
             server: both("server")?,
             pools: pools.collect(),
             first_layer: BTreeSet::new(),
             client_links: names(client_links),
             server_links: names(server_links),
         };
-        secrets.allow_first_layer(lab.deal.hosts.get("client"));
+        for client in clients {
+            secrets.allow_first_layer(lab.deal.hosts.get(*client));
+        }
         Ok(secrets)
-    }
-
-    /// The links of a chain of three relays.
-    pub(super) fn of_chain(lab: &Lab) -> Result<Self, LabError> {
-        let before_entry = ["router0-client", "router0-router1", "router1-relay1"];
-        let after_exit = ["router3-relay3", "router3-router4", "router4-server"];
-        Self::new(lab, &before_entry, &after_exit)
     }
 
     /// Adds the SPIs of the first layers of a client as it is now.
@@ -120,8 +118,8 @@ impl Secrets {
             Some("the SPI of a layer")
         } else if shows(&self.server) && !self.server_links.contains(link) {
             Some("the server before the exit")
-        } else if shows(&self.client) && !near_client {
-            Some("the client beyond the entry")
+        } else if shows(&self.clients) && !near_client {
+            Some("a client beyond the entry")
         } else {
             None
         }
@@ -137,6 +135,7 @@ pub(super) fn clock() -> Duration {
 /// A client and a server that both send to each other of their own accord, in IPv4 and IPv6.
 #[derive(Debug)]
 pub(super) struct Talk {
+    name: String,
     client: [UdpSocket; 2],
     targets: [IpAddr; 2],
     server: UdpSocket,
@@ -174,25 +173,27 @@ impl fmt::Display for Heard {
 
 impl Talk {
     /// Opens the sockets: connected ones of the client, whose addresses are chosen now, and the server's.
-    pub(super) fn new(lab: &Lab) -> Result<Self, LabError> {
+    pub(super) fn new(lab: &Lab, name: &str) -> Result<Self, LabError> {
         let targets = [lab.address4("server")?.into(), lab.address6("server")?.into()];
         let bind = |address: &'static str| move || socket(address);
         let failed = |source| NetError::NotStarted {
-            node: "client or server".into(),
+            node: format!("{name} or server"),
             command: "a UDP socket".into(),
             source,
         };
-        let (client, server) = (lab.net.node("client")?, lab.net.node("server")?);
+        let (client, server) = (lab.net.node(name)?, lab.net.node("server")?);
         let sockets = [client.enter(bind("0.0.0.0:0"))?, client.enter(bind("[::]:0"))?];
         let [v4, v6] = sockets.map(|socket| socket.map_err(failed));
         let talk = Self {
+            name: name.to_owned(),
             client: [v4?, v6?],
             targets,
-            server: server.enter(|| socket(&format!("[::]:{PORT}")))?.map_err(failed)?,
+            server: server.enter(|| socket("[::]:0"))?.map_err(failed)?,
             seen: [None; 2],
         };
+        let port = talk.server.local_addr().map_err(failed)?.port();
         for (socket, target) in talk.client.iter().zip(talk.targets) {
-            socket.connect((target, PORT)).map_err(failed)?;
+            socket.connect((target, port)).map_err(failed)?;
         }
         Ok(talk)
     }
@@ -217,7 +218,7 @@ impl Talk {
         let mut heard = Heard::default();
         let targets = self.targets.map(|target| target.to_string());
         let count = COUNT.to_string();
-        let node = lab.net.node("client")?;
+        let node = lab.net.node(&self.name)?;
         let ping = |target| node.spawn(&["ping", "-n", "-c", &count, "-i", "0.02", "-W", "0.3", target]);
         let pings = [ping(&targets[0])?, ping(&targets[1])?];
         for _ in 0..COUNT {
