@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::ops::Range;
 
-use ippriv::id::{IfId, LinkName, Mtu, Reqid, Spi, TableId};
+use ippriv::id::{IfId, LinkName, Mark, Mtu, Reqid, Spi, TableId};
 use ippriv::netlink::{
     AddressDump, Attributes, Dump, Frames, LinkDump, LinkIndexes, Parsed, PolicyDump, RouteDump, RuleDump,
     SaDump, requests,
@@ -505,7 +505,7 @@ fn every_bit_of_a_rule_counts() {
         destination: net("192.0.2.1/32"),
         input_link: Some(name("ippt")),
         protocol: Some(50),
-        mark: None,
+        mark: Some(Mark { value: 0x4950_0001, mask: u32::MAX }),
         action: RuleAction::Lookup(OURS),
     };
     let payload = payload(Object::Rule(original.clone()));
@@ -531,7 +531,7 @@ fn whatever_is_read_back_is_what_was_written() {
         destination: net("0.0.0.0/0"),
         input_link: Some(name("ippt")),
         protocol: Some(50),
-        mark: None,
+        mark: Some(Mark { value: 0x4950_0001, mask: u32::MAX }),
         action: RuleAction::Lookup(OURS),
     };
     assert_eq!(RuleDump.parse(&payload(Object::Rule(rule.clone()))), Ok(Some(rule)));

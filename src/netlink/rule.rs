@@ -134,6 +134,7 @@ impl Dump for RuleDump {
                 RuleAction::Unreachable
             }
         };
+        found.strange |= found.mark != 0 && found.mask.is_none();
         let altered = found.strange || tos != 0 || flags & !DETACHED != 0;
         Ok(Some(Rule {
             priority: found.priority,

@@ -10,13 +10,17 @@ mod faults;
 mod foreign;
 mod headers;
 mod identity;
+mod kill_switch;
 mod lab;
 mod links;
 mod listing;
 mod pair;
 mod plans;
+mod rekey;
+mod removal;
 mod secrets;
 mod verdict;
+mod watch;
 mod wire;
 
 use std::error::Error;
@@ -48,6 +52,9 @@ pub const ALL: &[&[Scenario]] = &[
     pair::ALL,
     links::ALL,
     headers::ALL,
+    removal::ALL,
+    kill_switch::ALL,
+    rekey::ALL,
     plans::ALL,
     foreign::ALL,
     faults::ALL,
