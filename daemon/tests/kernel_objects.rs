@@ -518,7 +518,7 @@ fn what_someone_changed_is_ours_but_not_what_we_asked_for() {
         0x0102030405060708090a0b0c0d0e0f1011121314 128"
         ),
     );
-    run("ip", "rule add priority 4960 from 10.7.0.0/16 fwmark 7 table 100 protocol 73");
+    run("ip", "rule add priority 4960 from 10.7.0.0/16 tos 0x10 table 100 protocol 73");
     run("ip", "route add prohibit 10.8.0.0/16 table 1229979649 metric 5 protocol 73");
     let owned = owned(&State::default());
     let wanted = sa(1, Suite::AesGcm128, OUT);
