@@ -43,6 +43,11 @@ enum Failed {
         "{path} is {found}: expected {expected}, because {reason}; set it with: sysctl -w {path}={expected}"
     )]
     Requirement { path: String, found: String, expected: &'static str, reason: &'static str },
+    #[error(
+        "the module {module} is loaded: expected it not to be, for with it the kernel drops ESP inside ESP from devices \
+         with GRO on; nothing was changed; unload it with: modprobe -r {module}"
+    )]
+    Offload { module: String },
     #[error("cannot write the output: {0}")]
     Output(#[from] std::io::Error),
 }

@@ -27,7 +27,21 @@ impl Apply {
         for requirement in &config.desired.requirements {
             require(requirement)?;
         }
+        refuse_offload(&fs::read_to_string("/proc/modules").unwrap_or_default())?;
         apply(config.desired.state, self.json)
+    }
+}
+
+/// Modules that forget the outer SAs of ESP inside ESP when a device has GRO on (`esp4_gro_receive`), so that the
+/// kernel would drop every packet of a telescope.
+const OFFLOAD: [&str; 2] = ["esp4_offload", "esp6_offload"];
+
+/// Refuses to build what could not carry a packet. `modules` is the text of `/proc/modules`.
+fn refuse_offload(modules: &str) -> Result<(), Failed> {
+    let mut loaded = modules.lines().filter_map(|line| line.split(' ').next());
+    match loaded.find(|name| OFFLOAD.contains(name)) {
+        Some(module) => Err(Failed::Offload { module: module.to_owned() }),
+        None => Ok(()),
     }
 }
 
@@ -63,4 +77,17 @@ fn require(requirement: &Requirement) -> Result<(), Failed> {
         expected: requirement.value,
         reason: requirement.reason,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn offload_modules_are_refused_by_name() {
+        let modules = "xfrm_user 61440 2 - Live 0x0\nesp4_offload 16384 0 - Live 0x0\n";
+        let refused = refuse_offload(modules).unwrap_err().to_string();
+        assert!(refused.starts_with("the module esp4_offload is loaded"), "{refused}");
+        assert!(refuse_offload("esp4 32768 0 - Live 0x0\n").is_ok());
+    }
 }
