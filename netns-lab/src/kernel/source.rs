@@ -86,13 +86,10 @@ impl<'a> Apt<'a> {
             fs::create_dir_all(dir.join(part)).map_err(KernelError::host("make", &dir))?;
         }
         fs::write(dir.join("status"), "").map_err(KernelError::host("write in", &dir))?;
-        let targets = output_of(step("apt-get").args([
-            "indextargets",
-            "--format",
-            "$(REPO_URI)",
-            "Created-By: Packages",
-        ]))?;
-        let mirror = mirror(&targets);
+        // Known also where apt has never fetched a list.
+        let addresses = output_of(step("apt-get").args(["update", "--print-uris"]))?;
+        let mirror =
+            mirror(&addresses).ok_or_else(|| no_source("apt here uses no mirror of Debian"))?.to_owned();
         Ok(Self { dir, scratch, mirror })
     }
 
@@ -143,10 +140,10 @@ impl<'a> Apt<'a> {
     }
 }
 
-/// The Debian mirror among the addresses apt already uses, or Debian's own.
-fn mirror(addresses: &str) -> String {
-    let found = addresses.lines().find(|line| line.trim_end_matches('/').ends_with("/debian"));
-    found.unwrap_or("http://deb.debian.org/debian/").to_owned()
+/// The Debian mirror among the addresses apt fetches its lists from, each a quoted address and a file name.
+fn mirror(addresses: &str) -> Option<&str> {
+    let archives = addresses.lines().filter_map(|line| line.strip_prefix('\'')?.split_once("/dists/"));
+    archives.map(|(archive, _)| archive).find(|archive| archive.ends_with("/debian"))
 }
 
 fn codename(os_release: &str) -> Option<&str> {
@@ -214,10 +211,11 @@ mod tests {
 
     #[test]
     fn the_mirror_in_use_is_taken() {
-        let addresses =
-            "http://m.example/debian-security/\nhttp://m.example/debian/\nhttp://n.example/debian/\n";
-        assert_eq!(mirror(addresses), "http://m.example/debian/");
-        assert_eq!(mirror("http://archive.example/ubuntu/\n"), "http://deb.debian.org/debian/");
+        let addresses = "'http://m.example/debian-security/dists/x/InRelease' a 0 \n\
+                         'http://m.example/debian/dists/x/InRelease' b 0 \n\
+                         'http://n.example/debian/dists/x/InRelease' c 0 \n";
+        assert_eq!(mirror(addresses), Some("http://m.example/debian"));
+        assert_eq!(mirror("'http://archive.example/ubuntu/dists/x/InRelease' a 0 \n"), None);
     }
 
     /// A directory with packed sources: one with arch/um in it, one without, and a package with the first.
