@@ -101,6 +101,17 @@ fn every_dependency_is_explained() {
     }
 }
 
+#[test]
+fn every_crate_that_dependencies_bring_is_explained() {
+    let explained = fs::read_to_string(root().join("docs/decisions/0001-dependencies.md")).unwrap();
+    let lock = fs::read_to_string(root().join("Cargo.lock")).unwrap();
+    let names = lock.lines().filter_map(|line| line.strip_prefix("name = \"")?.strip_suffix('"'));
+    let unexplained: Vec<&str> = names
+        .filter(|name| !name.starts_with("ippriv") && !explained.contains(&format!("`{name}`")))
+        .collect();
+    assert!(unexplained.is_empty(), "{unexplained:?}");
+}
+
 /// Scenarios named in the documents exist.
 #[test]
 fn the_threat_model_names_scenarios_that_exist() {
