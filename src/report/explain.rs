@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use crate::telescope::mtu::{self, Layer};
+use crate::telescope::mtu;
 use crate::telescope::{Client, Desired, Host, Relay, Telescope};
 
 /// Explains a host's roles and the kernel state they need.
@@ -73,12 +73,7 @@ fn telescope(client: &Client, circuit: &Telescope, text: &mut String) {
     let address6 = circuit.hops.last().and_then(|hop| hop.address6);
     let also = address6.map(|address| format!(" and {address}")).unwrap_or_default();
     line(text, &format!("  inside: packets from {local}{also}"));
-    let layers: Vec<Layer> = circuit
-        .hops
-        .iter()
-        .rev()
-        .map(|hop| Layer::to(hop.relay, hop.keys.suite, hop.encapsulation.is_some()))
-        .collect();
+    let layers = circuit.layers();
     if let Ok(mtu) = mtu::of_circuit(circuit.mtu, client.path_mtu, &layers, address6.is_some()) {
         let size = mtu::wire_size(mtu.get(), &layers);
         let room = mtu::room(client.path_mtu, &layers);

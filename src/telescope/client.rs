@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use ipnet::IpNet;
 
-use super::mtu::{self, Layer};
+use super::mtu;
 use super::numbers::TRAFFIC_TABLE;
 use super::{Client, Desired, Hop, MAX_HOPS, Refused, Telescope, insert_once, same_family};
 use crate::id::{LinkName, TableId};
@@ -48,12 +48,7 @@ impl Client {
         if circuit.hops.len() > MAX_HOPS {
             return Err(Refused::HopCount { circuit: number, found: circuit.hops.len() });
         }
-        let layers: Vec<Layer> = circuit
-            .hops
-            .iter()
-            .rev()
-            .map(|hop| Layer::to(hop.relay, hop.keys.suite, hop.encapsulation.is_some()))
-            .collect();
+        let layers = circuit.layers();
         let mtu = mtu::of_circuit(circuit.mtu, self.path_mtu, &layers, exit.address6.is_some())?;
         let link = number.link();
         insert_once(

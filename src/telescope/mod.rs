@@ -84,6 +84,15 @@ pub struct Telescope {
     pub options: RouteMetrics,
 }
 
+impl Telescope {
+    /// The tunnels around what the circuit carries, innermost first.
+    #[must_use]
+    pub fn layers(&self) -> Vec<mtu::Layer> {
+        let layer = |hop: &Hop| mtu::Layer::to(hop.relay, hop.keys.suite, hop.encapsulation.is_some());
+        self.hops.iter().rev().map(layer).collect()
+    }
+}
+
 /// The client role of a host.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Client {

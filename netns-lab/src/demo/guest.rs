@@ -6,7 +6,7 @@ use std::net::IpAddr;
 use std::thread;
 use std::time::Duration;
 
-use ippriv::telescope::mtu::{self, Layer};
+use ippriv::telescope::{Telescope, mtu};
 use serde_json::Value;
 
 use super::wire::{self, Knower, Owner};
@@ -305,9 +305,8 @@ const fn seen(yes: bool) -> &'static str {
 /// The most TCP payload that the headers of all layers leave of the links between routers, in Mbit/s.
 fn header_limit(lab: &Lab) -> f64 {
     let client = lab.deal.hosts.get("client").and_then(|host| host.client.as_ref());
-    let hops = client.and_then(|client| client.circuits.first()).map(|circuit| &circuit.hops);
-    let layers: Vec<Layer> =
-        hops.into_iter().flatten().rev().map(|hop| Layer::to(hop.relay, hop.keys.suite, false)).collect();
+    let circuit = client.and_then(|client| client.circuits.first());
+    let layers = circuit.map(Telescope::layers).unwrap_or_default();
     let inner = mtu::DEFAULT.get();
     let wire = mtu::wire_size(inner, &layers) + ETHERNET;
     RATE * f64::from(inner - TCP_HEADERS) / f64::from(wire)
