@@ -15,6 +15,7 @@
 //! What this crate does *not* do: open a socket, run a program, or decide when. That is `ipprivd`'s part.
 
 pub mod config;
+pub mod entropy;
 pub mod id;
 pub mod netlink;
 pub mod nft;
@@ -25,3 +26,4 @@ pub mod secret;
 pub mod state;
 pub mod suite;
 pub mod telescope;
+pub mod time;
