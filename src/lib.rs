@@ -15,6 +15,7 @@
 //! What this crate does *not* do: open a socket, run a program, or decide when. That is `ipprivd`'s part.
 
 pub mod config;
+pub mod control;
 pub mod entropy;
 pub mod id;
 pub mod netlink;
