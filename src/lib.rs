@@ -20,6 +20,7 @@ pub mod entropy;
 pub mod id;
 pub mod netlink;
 pub mod nft;
+pub mod node;
 pub mod ownership;
 pub mod plan;
 pub mod report;
