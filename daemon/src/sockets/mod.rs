@@ -13,6 +13,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use ippriv::node::{Binding, SocketId};
+use rustix::net::{SendFlags, sendto};
 use tokio::net::UdpSocket;
 use tokio::sync::mpsc;
 use tokio::task::AbortHandle;
@@ -93,10 +94,12 @@ impl Sockets {
             debug!(socket = id.0, "no such socket to send through");
             return;
         };
+        // Not tokio's call: that gives up at once on a socket whose first event it has not seen.
+        let flags = SendFlags::DONTWAIT;
         let sent = if open.binding.encapsulates() {
-            open.socket.try_send_to(&encapsulation::mark(octets), remote)
+            sendto(&*open.socket, &encapsulation::mark(octets), flags, &remote)
         } else {
-            open.socket.try_send_to(octets, remote)
+            sendto(&*open.socket, octets, flags, &remote)
         };
         if let Err(error) = sent {
             debug!(socket = id.0, %remote, octets = octets.len(), %error, "not sent");
