@@ -72,7 +72,8 @@ mod tests {
         struct Lines(Arc<Mutex<Vec<u8>>>);
         impl io::Write for Lines {
             fn write(&mut self, octets: &[u8]) -> io::Result<usize> {
-                self.0.lock().unwrap().extend_from_slice(octets);
+                let mut lines = self.0.lock().map_err(|_| io::ErrorKind::Other)?;
+                lines.extend_from_slice(octets);
                 Ok(octets.len())
             }
             fn flush(&mut self) -> io::Result<()> {

@@ -8,7 +8,7 @@ use axum::extract::{Path, RawQuery, State};
 use axum::http::header::CONTENT_TYPE;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
-use ippriv::control::{Command, NewCircuit, RefusalCode, Rekey, Stopping};
+use ippriv::control::{Command, NewCircuit, Refusal, RefusalCode, Rekey, Stopping};
 use ippriv::telescope::CircuitNumber;
 use serde::de::DeserializeOwned;
 use tokio::sync::{mpsc, oneshot};
@@ -101,14 +101,14 @@ async fn new_circuit(State(at): State<Service>, body: Body) -> Response {
 async fn circuit(State(at): State<Service>, Path(number): Path<String>) -> Response {
     match circuit_number(&number) {
         Ok(number) => at.ask(Command::CircuitShow(number), SOON).await,
-        Err(refusal) => refusal,
+        Err(refusal) => refused(refusal),
     }
 }
 
 async fn close_circuit(State(at): State<Service>, Path(number): Path<String>) -> Response {
     match circuit_number(&number) {
         Ok(number) => at.ask(Command::CircuitClose(number), LATER).await,
-        Err(refusal) => refusal,
+        Err(refusal) => refused(refusal),
     }
 }
 
@@ -162,11 +162,11 @@ async fn stop(State(at): State<Service>, RawQuery(query): RawQuery) -> Response 
     }
 }
 
-fn circuit_number(text: &str) -> Result<CircuitNumber, Response> {
+fn circuit_number(text: &str) -> Result<CircuitNumber, Refusal> {
     let number = text.parse::<u32>().ok().and_then(|number| CircuitNumber::try_from(number).ok());
     number.ok_or_else(|| {
         let message = format!("circuit number {text:?}: expected 1 to {}", CircuitNumber::LAST);
-        refuse(RefusalCode::Invalid, message)
+        Refusal { code: RefusalCode::Invalid, message }
     })
 }
 
