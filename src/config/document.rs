@@ -13,7 +13,7 @@ use crate::state::{RouteMetrics, UdpEncapsulation};
 use crate::suite::Suite;
 use crate::telescope::{
     CircuitNumber, Client, ExitPolicy, Hop, HopNumber, Host, Neighbour, NeighbourNumber, Relay, RelayCircuit,
-    SaKeys, Telescope, TunnelKeys,
+    SaKeys, Stage, Telescope, TunnelKeys,
 };
 
 /// A whole file.
@@ -258,6 +258,7 @@ impl TelescopeForm {
                 initcwnd: self.initcwnd,
                 congestion_control: self.congestion_control.map(|CongestionControl(name)| name),
             },
+            stage: Stage::Static,
         }
     }
 }
@@ -271,7 +272,7 @@ impl RelayForm {
                 number: peer.number,
                 address: peer.address.0,
                 pool: peer.pool.0,
-                keys: tunnel_keys(peer.suite, peer.out, peer.r#in),
+                keys: Some(tunnel_keys(peer.suite, peer.out, peer.r#in)),
                 tfc_padding: peer.tfc_padding,
             }
         });

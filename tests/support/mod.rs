@@ -148,6 +148,7 @@ pub(crate) fn client(circuits: &[Circuit]) -> Client {
         traffic: circuit.traffic.clone(),
         mtu: None,
         options: ippriv::state::RouteMetrics::default(),
+        stage: ippriv::telescope::Stage::Static,
     };
     Client {
         address: CLIENT,
@@ -185,7 +186,7 @@ pub(crate) fn relay(relay: u8, circuits: &[Circuit]) -> Relay {
             number: NeighbourNumber::try_from(u32::from(other)).expect("a neighbour number"),
             address: relay_address(other),
             pool: pool(other),
-            keys: if relay == low { shared } else { mirrored(shared) },
+            keys: Some(if relay == low { shared } else { mirrored(shared) }),
             tfc_padding: None,
         }
     };
