@@ -102,3 +102,18 @@ fn one_circuit_of_a_relay_can_be_had_alone() {
     let outside = ippriv::telescope::RelayCircuit { address: ip("10.250.0.1"), ..circuit };
     assert!(relay.circuit_state(&outside).is_err(), "an address of another's pool");
 }
+
+#[test]
+fn what_circuits_are_to_carry_is_unreachable_until_one_does() {
+    let mut client = building(1);
+    client.guarded = vec![net("0.0.0.0/0"), net("2001:db8::/32")];
+    let state = compiled(&as_host(Some(client), None)).state;
+    assert_eq!(state.routes.len(), 2);
+    assert!(state.routes.values().all(|route| route.kind == ippriv::state::RouteKind::Unreachable));
+    assert_eq!(state.rules.iter().filter(|rule| rule.priority == 4966).count(), 2, "{:?}", state.rules);
+
+    let mut open = support::client(&[hops(3).traffic(&["0.0.0.0/0"])]);
+    let before = compiled(&as_host(Some(open.clone()), None)).state;
+    open.guarded = vec![net("0.0.0.0/0")];
+    assert_eq!(compiled(&as_host(Some(open), None)).state.routes, before.routes, "carried now");
+}

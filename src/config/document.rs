@@ -234,6 +234,7 @@ impl ClientForm {
             path_mtu: self.path_mtu,
             kill_switch: self.kill_switch,
             allow: prefixes(self.allow),
+            guarded: Vec::new(),
             circuits: circuits.collect(),
         }
     }

@@ -36,6 +36,9 @@ impl Client {
         for prefix in &self.allow {
             state.rules.insert(rule_to(BYPASS_RULE, *prefix, RuleAction::Lookup(TableId::MAIN)));
         }
+        for prefix in self.guarded.iter().map(IpNet::trunc) {
+            guard(prefix, state);
+        }
         for circuit in &self.circuits {
             self.circuit(circuit, state)?;
         }
@@ -232,12 +235,20 @@ fn routing(circuit: &Telescope, exit: &Hop, link: &LinkName, state: &mut State) 
     for prefix in circuit.traffic.iter().map(IpNet::trunc) {
         let of_family = |address: &IpAddr| address.is_ipv4() == prefix.addr().is_ipv4();
         let source = addresses.into_iter().flatten().find(of_family);
-        guarded_route(state, TRAFFIC_TABLE, prefix, source.map(through))
+        guard(prefix, state);
+        let Some(source) = source else { continue };
+        open_route(state, TRAFFIC_TABLE, prefix, through(source))
             .map_err(|_| Refused::Twice { what: format!("traffic to {prefix}") })?;
-        let everywhere = Selector::any(prefix.addr());
-        state.rules.insert(rule_to(TRAFFIC_RULE, everywhere, RuleAction::Lookup(TRAFFIC_TABLE)));
     }
     Ok(())
+}
+
+/// Makes destinations unreachable but through circuits.
+fn guard(prefix: IpNet, state: &mut State) {
+    let (id, route) = to_nowhere(TRAFFIC_TABLE, prefix);
+    state.routes.insert(id, route);
+    let everywhere = Selector::any(prefix.addr());
+    state.rules.insert(rule_to(TRAFFIC_RULE, everywhere, RuleAction::Lookup(TRAFFIC_TABLE)));
 }
 
 pub(super) fn rule_from(priority: u32, source: IpAddr, action: RuleAction) -> Rule {
@@ -267,21 +278,19 @@ pub(super) fn guarded_route(
     destination: IpNet,
     way: Option<Way>,
 ) -> Result<(), Refused> {
-    let nowhere = RouteId { table, destination, metric: UNREACHABLE_METRIC };
-    let route = Route {
-        id: nowhere,
-        kind: RouteKind::Unreachable,
-        preferred_source: None,
-        metrics: RouteMetrics::default(),
-    };
+    let (nowhere, route) = to_nowhere(table, destination);
     insert_once(&mut state.routes, nowhere, route)?;
-    if let Some(Way { link, preferred_source, metrics }) = way {
-        let id = RouteId { table, destination, metric: METRIC };
-        insert_once(
-            &mut state.routes,
-            id,
-            Route { id, kind: RouteKind::Link(link), preferred_source, metrics },
-        )?;
-    }
-    Ok(())
+    way.map_or(Ok(()), |way| open_route(state, table, destination, way))
+}
+
+fn to_nowhere(table: TableId, destination: IpNet) -> (RouteId, Route) {
+    let id = RouteId { table, destination, metric: UNREACHABLE_METRIC };
+    let kind = RouteKind::Unreachable;
+    (id, Route { id, kind, preferred_source: None, metrics: RouteMetrics::default() })
+}
+
+fn open_route(state: &mut State, table: TableId, destination: IpNet, way: Way) -> Result<(), Refused> {
+    let Way { link, preferred_source, metrics } = way;
+    let id = RouteId { table, destination, metric: METRIC };
+    insert_once(&mut state.routes, id, Route { id, kind: RouteKind::Link(link), preferred_source, metrics })
 }

@@ -146,6 +146,9 @@ pub struct Client {
     pub kill_switch: bool,
     /// Destinations reached outside the circuits even so: management, the local network.
     pub allow: Vec<IpNet>,
+    /// Destinations that are unreachable as long as no circuit carries them: those of circuits that are to
+    /// be, while they are being built or after they failed.
+    pub guarded: Vec<IpNet>,
     /// Its circuits.
     pub circuits: Vec<Telescope>,
 }

@@ -155,6 +155,7 @@ pub(crate) fn client(circuits: &[Circuit]) -> Client {
         path_mtu: Mtu::ETHERNET,
         kill_switch: false,
         allow: Vec::new(),
+        guarded: Vec::new(),
         circuits: circuits.iter().map(telescope).collect(),
     }
 }

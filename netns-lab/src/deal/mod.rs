@@ -121,6 +121,7 @@ impl Deal {
                 path_mtu: Mtu::ETHERNET,
                 kill_switch: false,
                 allow: Vec::new(),
+                guarded: Vec::new(),
                 circuits: Vec::new(),
             });
         let number = CircuitNumber::try_from(u32::try_from(client.circuits.len()).unwrap_or(u32::MAX) + 1)?;

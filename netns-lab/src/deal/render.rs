@@ -139,6 +139,7 @@ mod tests {
                 path_mtu: ippriv::id::Mtu::ETHERNET,
                 kill_switch: true,
                 allow: vec!["198.18.1.0/24".parse().unwrap()],
+                guarded: Vec::new(),
                 circuits: vec![Telescope {
                     number: 1.try_into().unwrap(),
                     hops: vec![Hop {

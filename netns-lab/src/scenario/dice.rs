@@ -78,6 +78,7 @@ impl Dice {
                 .filter(|_| self.one_in(2))
                 .filter_map(|prefix| prefix.parse().ok())
                 .collect(),
+            guarded: Vec::new(),
             circuits,
         })
     }
