@@ -1,5 +1,7 @@
 //! Reading and writing integers and lengths in network byte order.
 
+use std::net::IpAddr;
+
 use super::Malformed;
 
 /// Reads octets from the front; its name appears in errors.
@@ -78,7 +80,8 @@ impl<'a> Reader<'a> {
         read: usize,
     ) -> Result<Reader<'a>, Malformed> {
         let length = usize::from(length);
-        let left = length.checked_sub(read).ok_or(Malformed::Short { what, found: length, expected: read })?;
+        let left =
+            length.checked_sub(read).ok_or(Malformed::Short { what, found: length, expected: read })?;
         let found = self.octets.len() + read;
         let short = Malformed::Short { what, found, expected: length };
         Ok(Reader::new(what, self.bytes(left).map_err(|_| short)?))
@@ -119,10 +122,10 @@ impl Writer {
     }
 
     /// The 4 or 16 octets of an address.
-    pub(super) fn address(&mut self, address: std::net::IpAddr) {
+    pub(super) fn address(&mut self, address: IpAddr) {
         match address {
-            std::net::IpAddr::V4(address) => self.bytes(&address.octets()),
-            std::net::IpAddr::V6(address) => self.bytes(&address.octets()),
+            IpAddr::V4(address) => self.bytes(&address.octets()),
+            IpAddr::V6(address) => self.bytes(&address.octets()),
         }
     }
 
@@ -132,19 +135,10 @@ impl Writer {
         let field = self.0.len();
         self.u16(0);
         write(self);
-        let length = u16::try_from(before + self.0.len() - field).unwrap_or(u16::MAX);
-        self.patch(field, &length.to_be_bytes());
-    }
-
-    /// Overwrites octets written before.
-    pub(super) fn patch(&mut self, at: usize, octets: &[u8]) {
-        if let Some(field) = self.0.get_mut(at..at + octets.len()) {
-            field.copy_from_slice(octets);
+        let length = medium(before + self.0.len() - field);
+        if let Some(field) = self.0.get_mut(field..field + 2) {
+            field.copy_from_slice(&length.to_be_bytes());
         }
-    }
-
-    pub(super) const fn len(&self) -> usize {
-        self.0.len()
     }
 
     pub(super) fn finish(self) -> Vec<u8> {
@@ -155,4 +149,9 @@ impl Writer {
 /// A length or count in 8 bits; more saturates, which no decoder accepts.
 pub(super) fn small(count: usize) -> u8 {
     u8::try_from(count).unwrap_or(u8::MAX)
+}
+
+/// The same in 16 bits.
+pub(super) fn medium(count: usize) -> u16 {
+    u16::try_from(count).unwrap_or(u16::MAX)
 }

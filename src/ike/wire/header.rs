@@ -147,8 +147,7 @@ impl Header {
         }
         let exchange = Exchange(reader.u8()?);
         let bits = reader.u8()?;
-        let flags =
-            Flags { initiator: bits & Self::INITIATOR != 0, response: bits & Self::RESPONSE != 0 };
+        let flags = Flags { initiator: bits & Self::INITIATOR != 0, response: bits & Self::RESPONSE != 0 };
         let message_id = MessageId(reader.u32()?);
         let expected = usize::try_from(reader.u32()?).unwrap_or(usize::MAX);
         if found != expected {
