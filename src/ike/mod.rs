@@ -1,0 +1,3 @@
+//! IKEv2 (RFC 7296), which sets up the telescope's tunnels hop by hop.
+
+pub mod wire;
