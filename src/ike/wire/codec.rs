@@ -130,12 +130,13 @@ impl Writer {
     }
 
     /// Appends what `write` appends, behind its own length in 16 bits, which counts `before` octets in front
-    /// of it and the length field too. A part too long for that gets a length that no decoder accepts.
+    /// of it and the length field too. A part too long for that gets the length 0,
+    /// which every decoder refuses.
     pub(super) fn measured(&mut self, before: usize, write: impl FnOnce(&mut Self)) {
         let field = self.0.len();
         self.u16(0);
         write(self);
-        let length = medium(before + self.0.len() - field);
+        let length = u16::try_from(before + self.0.len() - field).unwrap_or(0);
         if let Some(field) = self.0.get_mut(field..field + 2) {
             field.copy_from_slice(&length.to_be_bytes());
         }
@@ -146,7 +147,7 @@ impl Writer {
     }
 }
 
-/// A length or count in 8 bits; more saturates, which no decoder accepts.
+/// A length or count in 8 bits; what is more than that saturates.
 pub(super) fn small(count: usize) -> u8 {
     u8::try_from(count).unwrap_or(u8::MAX)
 }

@@ -181,3 +181,129 @@ pub fn intermediate_header(
     writer.u16(medium(PAYLOAD_HEADER + plain_length));
     writer.finish().first_chunk().copied().unwrap_or([0; Header::LENGTH + PAYLOAD_HEADER])
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ike::wire::{Exchange, Flags, IkeSpi, MessageId, Notify, NotifyType, decode_payloads};
+
+    fn header(exchange: Exchange) -> Header {
+        Header {
+            initiator_spi: IkeSpi(1),
+            responder_spi: IkeSpi(2),
+            exchange,
+            flags: Flags { initiator: true, response: false },
+            message_id: MessageId(1),
+        }
+    }
+
+    const ROOM: Room = Room { iv: 8, plain: 4, icv: 16 };
+
+    fn cookie() -> Payload {
+        Payload::Notify(Notify::with_data(NotifyType::COOKIE, vec![0xc0]))
+    }
+
+    #[test]
+    fn a_message_in_clear_has_header_and_chain() {
+        let nonce = Payload::Nonce(vec![7; 16]);
+        let datagram = encode_clear(&header(Exchange::SA_INIT), &[cookie(), nonce.clone()]);
+        assert_eq!(datagram[16..28], [41, 0x20, 34, 8, 0, 0, 0, 1, 0, 0, 0, 57]);
+        assert_eq!(datagram[28..41], [40, 0, 0, 9, 0, 0, 0x40, 6, 0xc0, 0, 0, 0, 20]);
+        let packet = decode(&datagram).unwrap();
+        assert_eq!(packet.header, header(Exchange::SA_INIT));
+        assert_eq!(packet.body, Body::Clear(vec![cookie(), nonce]));
+    }
+
+    #[test]
+    fn an_encrypted_message_leaves_room_and_is_split_where_sealing_begins() {
+        let mut sealable = encode_encrypted(&header(Exchange::AUTH), PayloadType::IDI, ROOM, None);
+        assert_eq!(sealable.body_offset, 32);
+        sealable.datagram[32..].fill(0xee);
+        let datagram = sealable.datagram;
+        assert_eq!(datagram[16..32], [46, 0x20, 35, 8, 0, 0, 0, 1, 0, 0, 0, 60, 35, 0, 0, 32]);
+        let Body::Encrypted { first, aad, sealed, leading } = decode(&datagram).unwrap().body else {
+            panic!("not encrypted");
+        };
+        assert_eq!((first, leading), (PayloadType::IDI, vec![]));
+        assert_eq!((aad, sealed), datagram.split_at(32));
+    }
+
+    #[test]
+    fn an_empty_message_has_no_first_payload() {
+        let sealable = encode_encrypted(&header(Exchange::INFORMATIONAL), PayloadType::NONE, ROOM, None);
+        let body = decode(&sealable.datagram).unwrap().body;
+        assert!(matches!(body, Body::Encrypted { first: PayloadType::NONE, .. }));
+        assert_eq!(decode_payloads(PayloadType::NONE, &[]), Ok(vec![]));
+        assert!(decode_payloads(PayloadType::NONE, &[0]).is_err());
+    }
+
+    #[test]
+    fn fragments_are_numbered_and_the_first_names_the_first_payload() {
+        for (number, expected) in [(1, PayloadType::IDI), (2, PayloadType::NONE), (3, PayloadType::NONE)] {
+            let header = header(Exchange::AUTH);
+            let sealable = encode_encrypted(&header, PayloadType::IDI, ROOM, Some((number, 3)));
+            assert_eq!(sealable.body_offset, 36);
+            let datagram = sealable.datagram;
+            let low = number.to_be_bytes()[1];
+            assert_eq!(datagram[28..36], [expected.0, 0, 0, 36, 0, low, 0, 3]);
+            let (aad, sealed) = datagram.split_at(36);
+            let fragment = Body::Fragment { first: expected, number, total: 3, aad, sealed };
+            assert_eq!(decode(&datagram).unwrap().body, fragment);
+        }
+    }
+
+    #[test]
+    fn fragments_with_impossible_numbers_are_dropped_in_silence() {
+        for (number, total) in [(0, 1), (0, 0), (2, 1), (1, 0)] {
+            let header = header(Exchange::AUTH);
+            let sealable = encode_encrypted(&header, PayloadType::IDI, ROOM, Some((number, total)));
+            let error = decode(&sealable.datagram).unwrap_err();
+            assert_eq!(error, Malformed::FragmentNumber { number, total });
+            assert_eq!(error.notify(), None);
+        }
+    }
+
+    /// A datagram whose payloads are these octets.
+    fn by_hand(first: PayloadType, octets: &[u8]) -> Vec<u8> {
+        let length = Header::LENGTH + octets.len();
+        let mut writer = Writer::default();
+        header(Exchange::AUTH).encode(&mut writer, first, length);
+        writer.bytes(octets);
+        writer.finish()
+    }
+
+    #[test]
+    fn payloads_in_front_of_the_encrypted_one_are_kept() {
+        let datagram = by_hand(PayloadType::VENDOR_ID, &[46, 0, 0, 5, b'x', 41, 0, 0, 6, 1, 2]);
+        let Body::Encrypted { first, aad, sealed, leading } = decode(&datagram).unwrap().body else {
+            panic!("not encrypted");
+        };
+        assert_eq!(first, PayloadType::NOTIFY);
+        assert_eq!(leading, [Payload::VendorId(b"x".to_vec())]);
+        assert_eq!((aad, sealed), datagram.split_at(37));
+        assert_eq!(sealed, [1, 2]);
+
+        let fragment = by_hand(PayloadType::VENDOR_ID, &[53, 0, 0, 5, b'x', 41, 0, 0, 8, 0, 1, 0, 1]);
+        assert!(decode(&fragment).is_err());
+    }
+
+    #[test]
+    fn the_encrypted_payload_is_the_last() {
+        for kind in [PayloadType::SK, PayloadType::SKF] {
+            let octets = [43, 0, 0, 8, 0, 1, 0, 1, 0, 0, 0, 4];
+            assert_eq!(
+                decode(&by_hand(kind, &octets)),
+                Err(Malformed::Trailing { what: "payloads", found: 4 })
+            );
+            assert!(decode(&by_hand(kind, &octets[..8])).is_ok());
+            assert!(decode_payloads(kind, &octets[..8]).is_err());
+        }
+    }
+
+    #[test]
+    fn the_front_of_an_intermediate_message_looks_unsealed_and_whole() {
+        let front = intermediate_header(&header(Exchange::INTERMEDIATE), PayloadType::KE, 1192);
+        assert_eq!(front[16..20], [46, 0x20, 43, 8]);
+        assert_eq!(front[24..], [0, 0, 4, 200, 34, 0, 4, 172]);
+    }
+}

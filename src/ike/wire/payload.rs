@@ -238,7 +238,7 @@ pub fn decode_payloads(first: PayloadType, plain: &[u8]) -> Result<Vec<Payload>,
 
 /// Writes what an SK payload is to hold, without padding, and the type of the first payload.
 ///
-/// A part too long for the field that counts it gets a length that no decoder accepts.
+/// A payload too long for its 16-bit length gets the length 0, which every decoder refuses.
 #[must_use]
 pub fn encode_payloads(payloads: &[Payload]) -> (PayloadType, Vec<u8>) {
     let mut writer = Writer::default();
@@ -255,4 +255,93 @@ pub(super) fn write_payloads(payloads: &[Payload], writer: &mut Writer) -> Paylo
         writer.measured(2, |writer| payload.encode(writer));
     }
     payloads.first().map_or(PayloadType::NONE, Payload::kind)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn payloads_have_the_octets_of_the_rfc() {
+        let samples: [(Payload, &[u8]); 8] = [
+            (Payload::Ke { method: KeMethod::X25519, data: vec![9; 2] }, &[0, 31, 0, 0, 9, 9]),
+            (Payload::IdR(Id::fqdn("b")), b"\x02\0\0\0b"),
+            (Payload::Cert { encoding: CertEncoding::X509_SIGNATURE, data: vec![1] }, &[4, 1]),
+            (Payload::CertReq { encoding: CertEncoding::RAW_PUBLIC_KEY, data: vec![] }, &[15]),
+            (Payload::Auth { method: AuthMethod::NULL, data: vec![5] }, &[13, 0, 0, 0, 5]),
+            (Payload::Nonce(vec![6; 16]), &[6; 16]),
+            (Payload::VendorId(b"me".to_vec()), b"me"),
+            (Payload::Eap(vec![1, 2, 0, 4]), &[1, 2, 0, 4]),
+        ];
+        for (payload, body) in samples {
+            let (first, octets) = encode_payloads(std::slice::from_ref(&payload));
+            let length = u8::try_from(4 + body.len()).unwrap();
+            assert_eq!(octets, [&[0, 0, 0, length], body].concat());
+            assert_eq!(first, payload.kind());
+            assert_eq!(decode_payloads(first, &octets), Ok(vec![payload]));
+        }
+    }
+
+    #[test]
+    fn the_critical_bit_counts_only_where_the_payload_is_unknown() {
+        let known =
+            decode_payloads(PayloadType::VENDOR_ID, &[200, 0x80, 0, 5, 1, 0, 0xff, 0, 6, 1, 2]).unwrap();
+        let unknown = Payload::Unknown { kind: PayloadType(200), critical: true };
+        assert_eq!(known, [Payload::VendorId(vec![1]), unknown.clone()]);
+        let (first, octets) = encode_payloads(&known);
+        assert_eq!(octets, [200, 0, 0, 5, 1, 0, 0x80, 0, 4]);
+        assert_eq!(decode_payloads(first, &octets), Ok(known));
+        let (_, octets) = encode_payloads(&[Payload::Unknown { kind: PayloadType(200), critical: false }]);
+        assert_eq!(octets, [0, 0, 0, 4]);
+    }
+
+    #[test]
+    fn lengths_below_the_header_or_beyond_the_end_are_refused() {
+        for length in [0, 1, 3, 6, 255] {
+            assert!(decode_payloads(PayloadType::VENDOR_ID, &[0, 0, 0, length, 9]).is_err(), "{length}");
+        }
+        let short = Malformed::Short { what: "payload", found: 5, expected: 6 };
+        assert_eq!(decode_payloads(PayloadType::VENDOR_ID, &[0, 0, 0, 6, 9]), Err(short));
+        assert_eq!(short.to_string(), "payload: found 5 octets, expected at least 6");
+        assert_eq!(short.notify(), Some(crate::ike::wire::NotifyType::INVALID_SYNTAX));
+    }
+
+    #[test]
+    fn the_chain_ends_with_the_octets() {
+        let trailing = Err(Malformed::Trailing { what: "payloads", found: 1 });
+        assert_eq!(decode_payloads(PayloadType::VENDOR_ID, &[0, 0, 0, 4, 9]), trailing);
+        assert!(decode_payloads(PayloadType::VENDOR_ID, &[43, 0, 0, 4]).is_err());
+    }
+
+    #[test]
+    fn the_number_of_payloads_is_bounded() {
+        let most = vec![Payload::VendorId(vec![]); MOST_PAYLOADS];
+        let (first, octets) = encode_payloads(&most);
+        assert_eq!(decode_payloads(first, &octets), Ok(most.clone()));
+        let (first, octets) = encode_payloads(&[most, vec![Payload::VendorId(vec![])]].concat());
+        let limit = Malformed::TooMany { what: "payloads", limit: 128 };
+        assert_eq!(decode_payloads(first, &octets), Err(limit));
+    }
+
+    #[test]
+    fn nonces_have_16_to_256_octets() {
+        for (length, fits) in [(0, false), (15, false), (16, true), (256, true), (257, false)] {
+            let (first, octets) = encode_payloads(&[Payload::Nonce(vec![1; length])]);
+            assert_eq!(decode_payloads(first, &octets).is_ok(), fits, "{length}");
+        }
+    }
+
+    #[test]
+    fn a_payload_too_long_for_its_length_field_is_refused_by_every_decoder() {
+        for length in [65_531, 65_532, 100_000] {
+            let (first, octets) = encode_payloads(&[Payload::VendorId(vec![1; length])]);
+            assert_eq!(decode_payloads(first, &octets).is_ok(), length == 65_531);
+        }
+    }
+
+    /// Thirty thousand SAs may hold some of these at once.
+    #[test]
+    fn payloads_are_small() {
+        assert!(size_of::<Payload>() <= 64, "{}", size_of::<Payload>());
+    }
 }
