@@ -12,17 +12,20 @@ macro_rules! text_form {
     ($name:ident, $value:ty, $expected:literal) => {
         pub(crate) struct $name(pub(crate) $value);
 
-        impl<'de> Deserialize<'de> for $name {
-            fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-                let text = String::deserialize(deserializer)?;
-                let value = text.parse();
-                value
-                    .map(Self)
-                    .map_err(|_| de::Error::custom(format!(concat!("{:?}: expected ", $expected), text)))
+        impl<'de> serde::Deserialize<'de> for $name {
+            fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+                let text = <String as serde::Deserialize>::deserialize(deserializer)?;
+                let refused = |_| {
+                    let words = format!(concat!("{:?}: expected ", $expected), text);
+                    serde::de::Error::custom(words)
+                };
+                text.parse().map(Self).map_err(refused)
             }
         }
     };
 }
+
+pub(crate) use text_form;
 
 text_form!(AddressForm, IpAddr, "an IP address such as 198.51.100.2");
 text_form!(Ip6Form, Ipv6Addr, "an IPv6 address such as fd00:66::2");

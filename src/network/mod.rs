@@ -3,22 +3,34 @@
 //! [`Network::parse`] reads a document, [`Unverified::verify`] checks it against the user's [`Trust`], and
 //! only what comes out of that is a [`Network`]. `docs/network-document.md` is the reference.
 
+mod canonical;
+mod check;
+mod document;
+pub mod edit;
 mod key;
 mod name;
 mod relay;
+mod signing;
 mod time;
 mod trust;
+mod verify;
+mod write;
 
 use std::collections::BTreeMap;
 
+use serde::Serialize;
+
+pub use check::{Invalid, MAX_RELAYS, Shared};
 pub use key::{BadKey, Ed25519Key, IdentityKey, Spki};
 pub use name::{Name, NotAName};
 pub use relay::{BadPsk, ClientAuth, ExitSummary, Neighbours, PublishedPsk, Relay, Role, Software, Weight};
+pub use signing::{BadKeyFile, PrivateKey, Purpose};
 pub use time::{NotATime, UnixTime};
 pub use trust::{BadTrust, Trust};
+pub use verify::{ParseError, Problem, Refused, Signature, Unverified};
 
 /// What a network document says, whoever signed it.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Document {
     /// The name of the network.
     pub network: Name,

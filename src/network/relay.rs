@@ -11,7 +11,7 @@ use super::{IdentityKey, Name};
 use crate::id::OutOfRange;
 
 /// A relay of the network.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Relay {
     /// Its name, unique in the network.
     pub name: Name,
@@ -67,7 +67,8 @@ pub enum Software {
 }
 
 /// How clients authenticate to a relay: never as somebody.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
 pub enum ClientAuth {
     /// NULL authentication (RFC 7619).
     #[default]
@@ -89,7 +90,7 @@ pub struct BadPsk {
 }
 
 /// The ports that leave at an exit. The addresses an exit rejects are not part of the summary.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 pub struct ExitSummary {
     /// TCP ports as first and last, or `None` for all.
     pub tcp_ports: Option<Vec<(u16, u16)>>,
@@ -103,7 +104,8 @@ pub struct ExitSummary {
 pub struct Weight(u32);
 
 /// The relays a relay keeps overlay tunnels with.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
 pub enum Neighbours {
     /// Every relay that has it as neighbour.
     #[default]

@@ -12,6 +12,7 @@ use super::{Ed25519Key, Name};
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(try_from = "Form")]
 pub struct Trust {
+    network: Option<Name>,
     operators: BTreeMap<Name, Ed25519Key>,
     threshold: usize,
 }
@@ -50,9 +51,21 @@ impl Trust {
         }
         match operators.len() {
             0 => Err(BadTrust::Nobody),
-            known if (1..=known).contains(&threshold) => Ok(Self { operators, threshold }),
+            known if (1..=known).contains(&threshold) => Ok(Self { network: None, operators, threshold }),
             known => Err(BadTrust::Threshold { threshold, operators: known }),
         }
+    }
+
+    /// Believes documents of this network only, for operators may sign those of several.
+    #[must_use]
+    pub fn of_network(self, network: Name) -> Self {
+        Self { network: Some(network), ..self }
+    }
+
+    /// The network, when only one is believed.
+    #[must_use]
+    pub const fn network(&self) -> Option<&Name> {
+        self.network.as_ref()
     }
 
     /// The operators and their keys.
@@ -71,6 +84,7 @@ impl Trust {
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Form {
+    network: Option<Name>,
     operators: BTreeMap<Name, Ed25519Key>,
     threshold: usize,
 }
@@ -79,6 +93,7 @@ impl TryFrom<Form> for Trust {
     type Error = BadTrust;
 
     fn try_from(form: Form) -> Result<Self, BadTrust> {
-        Self::new(form.operators, form.threshold)
+        let trust = Self::new(form.operators, form.threshold)?;
+        Ok(Self { network: form.network, ..trust })
     }
 }
