@@ -5,6 +5,7 @@
 //! documents never have the same octets, for each field says itself where it ends.
 //! `docs/network-document.md` has the table of fields.
 
+use aws_lc_rs::digest;
 use ipnet::{Ipv4Net, Ipv6Net};
 
 use super::{ClientAuth, Document, IdentityKey, Neighbours, Relay, Role, Software};
@@ -31,6 +32,14 @@ impl Document {
         out.length(self.threshold);
         out.list(&self.relays, Canonical::relay);
         out.0
+    }
+
+    /// SHA2-256 of [`Self::canonical`]: the same number means the same document, for people to compare.
+    #[must_use]
+    pub fn digest(&self) -> [u8; 32] {
+        let mut octets = [0; 32];
+        octets.copy_from_slice(digest::digest(&digest::SHA256, &self.canonical()).as_ref());
+        octets
     }
 }
 
