@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 use super::OpId;
 use crate::plan::{Object, Op, OpError, Outcome, changes};
 use crate::state::State;
-use crate::telescope::{RelayCircuit, Relay};
+use crate::telescope::{Relay, RelayCircuit};
 
 /// A part of the kernel's state that is to change.
 #[derive(Debug)]
@@ -137,7 +137,8 @@ impl<T> KernelQueue<T> {
         });
         let mut undo = Vec::new();
         if refused.is_some() {
-            let done = pending.ops.iter().zip(outcomes).rev().filter(|(_, outcome)| **outcome == Outcome::Done);
+            let done =
+                pending.ops.iter().zip(outcomes).rev().filter(|(_, outcome)| **outcome == Outcome::Done);
             undo.extend(done.map(|(op, _)| op.inverse()).filter(|op| !is_new_sa(op)));
             if let Some(before) = pending.base {
                 self.base = before;

@@ -35,8 +35,7 @@ use crate::control::{Command, Event, RefusalCode, Reply};
 use crate::entropy::Seeded;
 use crate::ike::{self, ChildId, ChildRefusal, ChildWanted, Endpoint, How, SaHandle, SocketId};
 use crate::network::Network;
-use crate::policy::Policy;
-use crate::telescope::{CircuitNumber, Desired, Host, HopNumber, NeighbourNumber, Refused};
+use crate::telescope::{CircuitNumber, Desired, HopNumber, Host, NeighbourNumber, Refused};
 use crate::time::Instant;
 use client::ClientRole;
 use kernel::{Change, Done, KernelQueue, Next};
@@ -86,6 +85,7 @@ pub struct Node {
     overlays: Overlays,
     client: Option<ClientRole>,
     stopping: bool,
+    adopted: u64,
 }
 
 impl Node {
@@ -179,7 +179,7 @@ impl Node {
                 ike::Output::Event(sa, event) => self.ike_event(sa, event),
                 ike::Output::Changed(sa) => self.journal(sa),
             }
-            }
+        }
     }
 
     /// Begins the next change of the kernel's state; `false` when there is none.
@@ -219,7 +219,8 @@ impl Node {
                     self.uninstall(sa, child);
                 }
                 self.ike.child_installed(self.now, sa, child, result);
-                if let (Ok(()), Some(Purpose::Hop(circuit, hop))) = (result, self.purposes.get(&sa).copied()) {
+                if let (Ok(()), Some(Purpose::Hop(circuit, hop))) = (result, self.purposes.get(&sa).copied())
+                {
                     self.hop_installed(circuit, hop);
                 }
             }
@@ -265,11 +266,7 @@ impl Node {
     }
 
     /// Who may have a child SA here, and with which addresses.
-    fn child_wanted(
-        &mut self,
-        sa: SaHandle,
-        wanted: &ChildWanted,
-    ) -> Result<ike::ChildAnswer, ChildRefusal> {
+    fn child_wanted(&mut self, sa: SaHandle, wanted: &ChildWanted) -> Result<ike::ChildAnswer, ChildRefusal> {
         if self.stopping {
             return Err(ChildRefusal::Temporary);
         }
@@ -285,7 +282,9 @@ impl Node {
     /// Changes the tunnel that an IKE SA belongs to, and then the kernel.
     fn with_tunnel(&mut self, sa: SaHandle, change: impl FnOnce(&mut tunnel::Tunnel)) {
         match self.purposes.get(&sa).copied() {
-            Some(Purpose::Layer(number)) => self.change_layer(number, Then::Nothing, |layer| change(&mut layer.tunnel)),
+            Some(Purpose::Layer(number)) => {
+                self.change_layer(number, Then::Nothing, |layer| change(&mut layer.tunnel))
+            }
             Some(Purpose::Overlay(number)) => {
                 if let Some(overlay) = self.overlays.get_mut(number) {
                     change(&mut overlay.tunnel);
@@ -318,7 +317,9 @@ impl Node {
             Some(Purpose::Overlay(number)) => {
                 self.overlays.get_mut(number).and_then(|overlay| overlay.tunnel.in_use())
             }
-            Some(Purpose::Hop(circuit, hop)) => self.hop_mut(circuit, hop).and_then(|hop| hop.tunnel.in_use()),
+            Some(Purpose::Hop(circuit, hop)) => {
+                self.hop_mut(circuit, hop).and_then(|hop| hop.tunnel.in_use())
+            }
             None => None,
         };
         if let Some(child) = child {

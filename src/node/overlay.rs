@@ -267,7 +267,8 @@ impl Node {
         wanted: &ChildWanted,
     ) -> Result<ChildAnswer, ChildRefusal> {
         let theirs = wanted.path.remote.ip();
-        let known = self.overlays.all.values().find(|overlay| relay_id(&overlay.name) == wanted.peer.identity);
+        let known =
+            self.overlays.all.values().find(|overlay| relay_id(&overlay.name) == wanted.peer.identity);
         let overlay = known.filter(|overlay| overlay.address == theirs).ok_or(ChildRefusal::Selectors)?;
         let number = overlay.number;
         self.purposes.insert(sa, Purpose::Overlay(number));

@@ -168,12 +168,9 @@ impl RelayRole {
         }
         let encapsulation = wanted.encapsulation;
         let tunnel = Tunnel::default();
-        self.layers.insert(
-            number,
-            Layer { number, sa, peer, prefix, address, address6, encapsulation, tunnel },
-        );
-        let addresses: Vec<IpAddr> =
-            std::iter::once(address).chain(address6.map(IpAddr::V6)).collect();
+        self.layers
+            .insert(number, Layer { number, sa, peer, prefix, address, address6, encapsulation, tunnel });
+        let addresses: Vec<IpAddr> = std::iter::once(address).chain(address6.map(IpAddr::V6)).collect();
         let mut local = Vec::new();
         for given in &addresses {
             local.push(if given.is_ipv4() { TrafficSelector::any_v4() } else { TrafficSelector::any_v6() });

@@ -52,6 +52,17 @@ impl Sockets {
         Some(Path { socket, local: SocketAddr::new(binding.address, binding.port), remote })
     }
 
+    /// What a socket is bound to, in words.
+    pub(super) fn describe(&self, id: SocketId) -> String {
+        self.bindings.get(&id).map_or_else(
+            || "open a socket".to_owned(),
+            |binding| {
+                let link = binding.link.as_ref().map(|link| format!(" on {link}")).unwrap_or_default();
+                format!("open a UDP socket at {}{link}", SocketAddr::new(binding.address, binding.port))
+            },
+        )
+    }
+
     /// The interface that a socket is bound to.
     pub(super) fn link(&self, id: SocketId) -> Option<&LinkName> {
         self.bindings.get(&id)?.link.as_ref()

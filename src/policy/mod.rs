@@ -5,6 +5,7 @@
 mod ciphers;
 mod client;
 pub mod duration;
+mod offer;
 mod relay;
 
 use std::collections::BTreeMap;

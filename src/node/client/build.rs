@@ -5,6 +5,7 @@ use std::net::{IpAddr, SocketAddr};
 use super::super::kernel::{Change, KernelRefused};
 use super::super::overlay::relay_id;
 use super::super::sockets::{IKE, NAT_TRAVERSAL};
+use super::super::start::public_key;
 use super::super::tunnel::Tunnel;
 use super::super::{Node, Purpose, Then};
 use super::circuit::Afterwards;
@@ -12,7 +13,8 @@ use super::{CLOSING, Circuit, FIRST_REST, HopState, LONGEST_REST, Stage, circuit
 use crate::control::{Event, RefusalCode, Rekey, RekeyTarget, RekeyWhat, Reply};
 use crate::ike::wire::TrafficSelector;
 use crate::ike::{
-    AddressRequest, ChildKeys, ChildRefusal, CloseReason, Connect, Encapsulate, Family, OwnAuth, Path, SaHandle,
+    AddressRequest, ChildKeys, ChildRefusal, CloseReason, Connect, Encapsulate, Family, OwnAuth, Path,
+    SaHandle,
 };
 use crate::network::ClientAuth;
 use crate::secret::KeyMaterial;
@@ -39,8 +41,12 @@ impl Node {
     pub(in crate::node) fn circuit_timers(&mut self) {
         let now = self.now;
         let due = |circuit: &&Circuit| circuit.next_timeout().is_some_and(|due| due <= now);
-        let due: Vec<CircuitNumber> =
-            self.client.iter().flat_map(|role| role.circuits.values().filter(due)).map(|due| due.number).collect();
+        let due: Vec<CircuitNumber> = self
+            .client
+            .iter()
+            .flat_map(|role| role.circuits.values().filter(due))
+            .map(|due| due.number)
+            .collect();
         for number in due {
             let Some(circuit) = self.circuit_mut(number) else { continue };
             match circuit.stage {
@@ -48,7 +54,11 @@ impl Node {
                 Stage::Building { circuit: whole, .. } => {
                     let hop = circuit.hops.len().saturating_sub(1);
                     let relay = circuit.path.get(hop).map(|stop| stop.name.to_string()).unwrap_or_default();
-                    let what = if whole <= now { "the circuit was not complete in time" } else { "no answer in time" };
+                    let what = if whole <= now {
+                        "the circuit was not complete in time"
+                    } else {
+                        "no answer in time"
+                    };
                     self.fail_circuit(number, Some(hop), format!("{relay}: {what}"));
                 }
                 Stage::Open => {}
@@ -111,7 +121,8 @@ impl Node {
         if let Some(refused) = refused {
             return self.fail_circuit(number, None, kernel_reason(refused));
         }
-        let building = self.circuit_mut(number).is_some_and(|circuit| matches!(circuit.stage, Stage::Building { .. }));
+        let building =
+            self.circuit_mut(number).is_some_and(|circuit| matches!(circuit.stage, Stage::Building { .. }));
         if building && self.reach(number).is_none() {
             self.fail_circuit(number, None, "the relay is no longer in the network".to_owned());
         }
@@ -127,7 +138,7 @@ impl Node {
         let last = place + 1 == circuit.path.len();
         let stop = circuit.path.get(place)?;
         let relay = self.network.relay(stop.name.as_str())?;
-        let peer_key = relay.identity.public_key().ok()?;
+        let peer_key = public_key(&relay.identity)?;
         let peer = relay_id(&relay.name);
         let auth = match &relay.clients {
             ClientAuth::Anonymous => OwnAuth::Null,
@@ -146,7 +157,8 @@ impl Node {
             }
         };
         let any = |v4: bool| if v4 { TrafficSelector::any_v4() } else { TrafficSelector::any_v6() };
-        let selectors: Vec<_> = [Some(true), family.is_none().then_some(false)].into_iter().flatten().map(any).collect();
+        let selectors: Vec<_> =
+            [Some(true), family.is_none().then_some(false)].into_iter().flatten().map(any).collect();
         let sa = self.ike.connect(
             self.now,
             Connect {
@@ -190,7 +202,13 @@ impl Node {
     }
 
     /// Keys for a layer: its first or new ones.
-    pub(in crate::node) fn hop_keys(&mut self, number: CircuitNumber, hop: usize, sa: SaHandle, keys: &ChildKeys) {
+    pub(in crate::node) fn hop_keys(
+        &mut self,
+        number: CircuitNumber,
+        hop: usize,
+        sa: SaHandle,
+        keys: &ChildKeys,
+    ) {
         let now = self.now;
         let last = self.circuit_mut(number).is_some_and(|circuit| hop + 1 == circuit.path.len());
         let Some(state) = self.hop_mut(number, hop).filter(|state| state.tunnel.accepts(keys.suite)) else {
@@ -261,7 +279,12 @@ impl Node {
     }
 
     /// A circuit cannot go on: says which hop is at fault, and takes it down.
-    pub(in crate::node) fn fail_circuit(&mut self, number: CircuitNumber, hop: Option<usize>, reason: String) {
+    pub(in crate::node) fn fail_circuit(
+        &mut self,
+        number: CircuitNumber,
+        hop: Option<usize>,
+        reason: String,
+    ) {
         let Some(circuit) = self.circuit_mut(number) else { return };
         if !matches!(circuit.stage, Stage::Building { .. } | Stage::Open) {
             return;
@@ -378,7 +401,9 @@ impl Node {
     /// The client's own address is another: the circuits from the old one are dead, for nobody can be told.
     pub(in crate::node) fn address_changed(&mut self, address: Option<IpAddr>) {
         let now = self.now;
-        let Some(role) = self.client.as_mut().filter(|role| role.follows && role.address != address) else { return };
+        let Some(role) = self.client.as_mut().filter(|role| role.follows && role.address != address) else {
+            return;
+        };
         let old = std::mem::replace(&mut role.address, address);
         let numbers: Vec<CircuitNumber> = role.circuits.keys().copied().collect();
         self.event(Event::AddressChanged { online: address.is_some() });
@@ -406,4 +431,3 @@ fn rest_of(circuit: Option<&mut Circuit>) -> std::time::Duration {
 fn kernel_reason(refused: &KernelRefused) -> String {
     format!("the kernel refused to {}: {}", refused.operation, refused.error)
 }
-

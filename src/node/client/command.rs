@@ -22,7 +22,8 @@ impl Node {
                 let now = self.now;
                 let added = self.client.as_mut().and_then(|role| role.add(spec, now));
                 let Some(number) = added else {
-                    return self.reply(id, Reply::refused(RefusalCode::Unavailable, "no circuit number is free"));
+                    return self
+                        .reply(id, Reply::refused(RefusalCode::Unavailable, "no circuit number is free"));
                 };
                 if let Some(circuit) = self.circuit_mut(number) {
                     circuit.afterwards = Afterwards::Forget;
@@ -49,12 +50,16 @@ impl Node {
             return Err(Reply::refused(RefusalCode::NotAllowed, message));
         };
         if role.address().is_none() {
-            return Err(Reply::refused(RefusalCode::Unavailable, "this host has no address to reach relays from"));
+            return Err(Reply::refused(
+                RefusalCode::Unavailable,
+                "this host has no address to reach relays from",
+            ));
         }
         let name = match new.name {
             Some(name) => name.parse::<Name>().map_err(|error| invalid(error.to_string()))?,
             None => {
-                let free = |n: &u32| format!("circuit-{n}").parse::<Name>().ok().filter(|name| !self.named(name));
+                let free =
+                    |n: &u32| format!("circuit-{n}").parse::<Name>().ok().filter(|name| !self.named(name));
                 (1..=CircuitNumber::LAST)
                     .find_map(|n| free(&n))
                     .ok_or_else(|| invalid("no name is free: expected one".to_owned()))?
@@ -91,7 +96,9 @@ impl Node {
     }
 
     fn named(&self, name: &Name) -> bool {
-        self.client.as_ref().is_some_and(|role| role.circuits().values().any(|other| other.spec.name == *name))
+        self.client
+            .as_ref()
+            .is_some_and(|role| role.circuits().values().any(|other| other.spec.name == *name))
     }
 
     /// Closes a circuit for somebody.
@@ -117,7 +124,9 @@ impl Node {
         let (sa, child) = match &rekey.target {
             RekeyTarget::Circuit { circuit, hop } => {
                 let place = usize::from(*hop).checked_sub(1);
-                let Some(state) = place.and_then(|place| self.hop_mut(*circuit, place)).filter(|hop| hop.done) else {
+                let Some(state) =
+                    place.and_then(|place| self.hop_mut(*circuit, place)).filter(|hop| hop.done)
+                else {
                     return not_found(format!("no hop {hop} of a circuit {circuit}"));
                 };
                 (state.sa, state.tunnel.in_use())

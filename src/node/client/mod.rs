@@ -14,7 +14,7 @@ use ipnet::IpNet;
 use super::Node;
 use crate::id::Mtu;
 use crate::policy::{ClientAddress, Timeouts};
-use crate::telescope::{Client, CircuitNumber};
+use crate::telescope::{CircuitNumber, Client};
 use crate::time::Instant;
 pub(super) use circuit::{Circuit, HopState, Stage};
 

@@ -79,7 +79,8 @@ fn named<'a>(network: &'a Network, names: &[Name]) -> Result<Vec<&'a Relay>, NoP
             return Err(NoPath::Twice(name.clone()));
         }
         if !fits(relay, place, length) {
-            let role = if place == 0 && !relay.may_be(Role::Entry) { Role::Entry } else { role(place, length) };
+            let role =
+                if place == 0 && !relay.may_be(Role::Entry) { Role::Entry } else { role(place, length) };
             return Err(NoPath::Role { relay: name.clone(), role });
         }
         if let Some(before) = path.last().filter(|before| !linked(before, relay)) {
