@@ -15,12 +15,14 @@
 //! What this crate does *not* do: open a socket, run a program, or decide when. That is `ipprivd`'s part.
 
 pub mod config;
+pub mod control;
 pub mod entropy;
 pub mod id;
 pub mod ike;
 pub mod netlink;
 pub mod network;
 pub mod nft;
+pub mod node;
 pub mod ownership;
 pub mod plan;
 pub mod policy;
