@@ -179,11 +179,9 @@ impl Node {
         let role = self.relay.as_mut()?;
         let mut layer = record.layer;
         let model = role.model();
-        let mut whole = layer.circuit()?;
-        whole.number = layer.number;
-        model.circuit_state(&whole).ok()?;
+        model.circuit_state(&layer.circuit()?).ok()?;
         let sa = self.ike.restore(self.now, record.ike).ok()?;
-        layer.tunnel.moved(layer.sa, sa);
+        layer.tunnel.owned_by(sa);
         layer.sa = sa;
         self.purposes.insert(sa, Purpose::Layer(layer.number));
         role.adopt(layer);

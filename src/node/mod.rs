@@ -21,6 +21,7 @@ mod kernel;
 mod overlay;
 mod pool;
 mod relay;
+mod reload;
 mod sockets;
 mod start;
 mod tunnel;
@@ -33,7 +34,7 @@ pub use start::{Files, NodeRefused};
 
 use crate::control::{Command, Event, RefusalCode, Reply};
 use crate::entropy::Seeded;
-use crate::ike::{self, ChildId, ChildRefusal, ChildWanted, Endpoint, How, SaHandle, SocketId};
+use crate::ike::{self, ChildId, ChildRefusal, ChildWanted, Endpoint, How, SaHandle};
 use crate::network::Network;
 use crate::telescope::{CircuitNumber, Desired, HopNumber, Host, NeighbourNumber, Refused};
 use crate::time::Instant;
@@ -107,7 +108,7 @@ impl Node {
             }
             relay
         });
-        Host { client: self.client.as_ref().and_then(ClientRole::model), relay }
+        Host { client: self.client.as_ref().map(ClientRole::model), relay }
     }
 
     /// The kernel holds what [`Self::desired`] said: opens the sockets and goes to work.

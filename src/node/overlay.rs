@@ -79,6 +79,11 @@ pub(super) struct Known {
 }
 
 impl Overlay {
+    /// The neighbour's key.
+    pub(super) const fn key(&self) -> &PublicKey {
+        &self.key
+    }
+
     /// Whether it works, in the words of reports.
     pub(super) const fn state(&self) -> OverlayState {
         match self.phase {
@@ -127,9 +132,14 @@ impl Overlays {
         );
     }
 
-    /// Removes a neighbour and gives its connection.
-    pub(super) fn remove(&mut self, number: NeighbourNumber) -> Option<SaHandle> {
-        match self.all.remove(&number)?.phase {
+    /// Removes a neighbour.
+    pub(super) fn remove(&mut self, number: NeighbourNumber) {
+        self.all.remove(&number);
+    }
+
+    /// The connection to a neighbour, or the attempt at one.
+    pub(super) fn connection_of(&self, number: NeighbourNumber) -> Option<SaHandle> {
+        match self.all.get(&number)?.phase {
             Phase::Connecting(sa) | Phase::Up(sa) => Some(sa),
             Phase::Down(_) => None,
         }

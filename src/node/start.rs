@@ -20,7 +20,7 @@ use crate::ike::{
     Anonymous, Credentials, Endpoint, HalfOpen, Lifetimes, PeerTable, Proposals, Retransmission, Settings,
     SocketId,
 };
-use crate::network::{ClientAuth, IdentityKey, Name, Network, linked};
+use crate::network::{self, ClientAuth, IdentityKey, Name, Network, linked};
 use crate::policy::{self, CipherPolicy, Policy};
 use crate::secret::KeyMaterial;
 use crate::telescope::Relay;
@@ -120,19 +120,21 @@ impl Node {
     fn add_neighbours(&mut self, own: &Name, journal: &[Record]) {
         let remembered = super::journal::neighbour_numbers(journal);
         let Some(relay) = self.network.relay(own.as_str()) else { return };
-        let neighbours = self.network.relays().iter().filter(|other| linked(relay, other));
-        let mut known: Vec<_> = neighbours
-            .filter_map(|other| {
-                let number = remembered.get(other.name.as_str()).copied();
-                let key = public_key(&other.identity)?;
-                let opens = *own < other.name;
-                let (name, address) = (other.name.clone(), other.address.into());
-                Some((number, Known { name, address, pool: IpNet::V4(other.pool), key, opens }))
-            })
+        let mut known: Vec<_> = self
+            .network
+            .neighbours(relay)
+            .filter_map(|other| Some((remembered.get(other.name.as_str()).copied(), known(own, other)?)))
             .collect();
         known.sort_by_key(|(number, _)| number.is_none());
         for (number, known) in known {
             self.overlays.add(number, known, self.now);
+        }
+    }
+
+    /// Adds a neighbour that is new.
+    pub(super) fn add_neighbour(&mut self, own: &Name, other: &network::Relay) {
+        if let Some(known) = known(own, other) {
+            self.overlays.add(None, known, self.now);
         }
     }
 
@@ -163,7 +165,14 @@ impl Node {
     }
 }
 
-fn credentials(
+fn known(own: &Name, other: &network::Relay) -> Option<Known> {
+    let key = public_key(&other.identity)?;
+    let opens = *own < other.name;
+    let (name, address) = (other.name.clone(), other.address.into());
+    Some(Known { name, address, pool: IpNet::V4(other.pool), key, opens })
+}
+
+pub(super) fn credentials(
     policy: &Policy,
     key: Option<SigningKey>,
     network: &Network,
@@ -192,7 +201,7 @@ fn relay_role(role: &policy::Relay, network: &Network) -> Option<RelayRole> {
 }
 
 /// The engine's settings for both roles.
-fn settings(
+pub(super) fn settings(
     policy: &Policy,
     ciphers: &BTreeMap<Name, CipherPolicy>,
     network: &Network,

@@ -77,6 +77,13 @@ impl Tunnel {
         self.children.retain(|child| child.sa == sa);
     }
 
+    /// All of it belongs to this connection, whatever it was called before a restart.
+    pub(super) fn owned_by(&mut self, sa: SaHandle) {
+        for child in &mut self.children {
+            child.sa = sa;
+        }
+    }
+
     /// The name of the child SA in use.
     pub(super) fn in_use(&self) -> Option<ChildId> {
         self.sending().map(|child| child.id)

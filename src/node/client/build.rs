@@ -9,7 +9,7 @@ use super::super::start::public_key;
 use super::super::tunnel::Tunnel;
 use super::super::{Node, Purpose, Then};
 use super::circuit::Afterwards;
-use super::{CLOSING, Circuit, FIRST_REST, HopState, LONGEST_REST, Stage, circuit::Stop, select};
+use super::{CLOSING, Circuit, FIRST_REST, HopState, LONGEST_REST, Stage, Stop, select};
 use crate::control::{Event, RefusalCode, Rekey, RekeyTarget, RekeyWhat, Reply};
 use crate::ike::wire::TrafficSelector;
 use crate::ike::{
@@ -316,6 +316,14 @@ impl Node {
         self.kernel.push(Change::Base, Then::Nothing);
         self.forget_circuit(number);
         self.close_last_layer(number);
+    }
+
+    /// Closes a circuit that is not wanted any more.
+    pub(in crate::node) fn close_for_good(&mut self, number: CircuitNumber) {
+        if let Some(circuit) = self.circuit_mut(number) {
+            circuit.afterwards = Afterwards::Forget;
+            self.close_circuit(number);
+        }
     }
 
     /// Closes the outermost layer that is left.

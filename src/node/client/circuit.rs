@@ -120,6 +120,10 @@ pub(in crate::node) struct Circuit {
 impl Circuit {
     /// A circuit that is not begun.
     pub(super) const fn new(number: CircuitNumber, spec: policy::Circuit, now: Instant) -> Self {
+        let afterwards = match spec.rebuild {
+            policy::Rebuild::Always => Afterwards::Rebuild,
+            policy::Rebuild::Never => Afterwards::Stay,
+        };
         Self {
             number,
             spec,
@@ -129,11 +133,33 @@ impl Circuit {
             since: now,
             began: now,
             reason: None,
-            afterwards: Afterwards::Stay,
+            afterwards,
             waiting: Vec::new(),
             closing: Vec::new(),
             failures: 0,
         }
+    }
+
+    /// A circuit that was open before a restart; its layers are to be added.
+    pub(in crate::node) fn open(
+        number: CircuitNumber,
+        spec: policy::Circuit,
+        lasting: bool,
+        path: Vec<Stop>,
+        now: Instant,
+    ) -> Self {
+        let mut circuit = Self::new(number, spec, now);
+        if !lasting {
+            circuit.afterwards = Afterwards::Forget;
+        }
+        circuit.path = path;
+        circuit.stage = Stage::Open;
+        circuit
+    }
+
+    /// Whether it is one of the policy's, and not one that somebody asked for since.
+    pub(in crate::node) fn lasting(&self) -> bool {
+        self.afterwards != Afterwards::Forget
     }
 
     /// Enters a stage.
@@ -143,7 +169,7 @@ impl Circuit {
     }
 
     /// The circuit as the kernel is to hold it, or `None` while there is nothing of it.
-    pub(super) fn telescope(&self) -> Option<Telescope> {
+    pub(in crate::node) fn telescope(&self) -> Option<Telescope> {
         let stage = match self.stage {
             Stage::Idle(_) => return None,
             Stage::Open => telescope::Stage::Open,

@@ -16,7 +16,7 @@ use crate::id::Mtu;
 use crate::policy::{ClientAddress, Timeouts};
 use crate::telescope::{CircuitNumber, Client};
 use crate::time::Instant;
-pub(super) use circuit::{Circuit, HopState, Stage};
+pub(super) use circuit::{Circuit, HopState, Stage, Stop};
 
 /// Time before a failed circuit is built again; it doubles up to [`LONGEST_REST`].
 const FIRST_REST: Duration = Duration::from_secs(1);
@@ -62,8 +62,15 @@ impl ClientRole {
         role
     }
 
+    /// What of another policy holds at once.
+    pub(super) fn reload(&mut self, policy: &crate::policy::Client) {
+        self.kill_switch = policy.kill_switch;
+        self.allow.clone_from(&policy.allow);
+        self.timeouts = policy.timeouts;
+    }
+
     /// Adds a circuit that is not begun.
-    fn add(&mut self, spec: crate::policy::Circuit, now: Instant) -> Option<CircuitNumber> {
+    pub(super) fn add(&mut self, spec: crate::policy::Circuit, now: Instant) -> Option<CircuitNumber> {
         for _ in 0..CircuitNumber::LAST {
             self.last = self.last % CircuitNumber::LAST + 1;
             let number = CircuitNumber::try_from(self.last).ok()?;
@@ -114,6 +121,14 @@ impl ClientRole {
         }
         self.last = self.last.max(circuit.number.get());
         self.circuits.insert(circuit.number, circuit);
+    }
+
+    /// Goes on with the address that circuits left from before a restart; `None` when it is another now.
+    pub(super) fn use_address(&mut self, address: IpAddr) -> Option<()> {
+        if self.follows && self.address.is_none() {
+            self.address = Some(address);
+        }
+        (self.address == Some(address)).then_some(())
     }
 
     /// The address that entries see.
