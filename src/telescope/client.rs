@@ -169,6 +169,7 @@ impl Tunnel {
                 if_id: self.if_id,
                 direction,
                 suite: keys.suite,
+                sequence: crate::suite::SequenceNumbers::Extended,
                 key: sa.key.clone(),
                 selector,
                 encapsulation,
