@@ -109,7 +109,7 @@ impl PrivateKey {
         octets[..PKCS8.len()].copy_from_slice(&PKCS8);
         octets[PKCS8.len()..].copy_from_slice(&*self.seed);
         let mut encoded = Zeroizing::new([0; ENCODED]);
-        let length = STANDARD.encode_slice(&*octets, &mut *encoded).unwrap_or(0);
+        let length = STANDARD.encode_slice(octets.as_slice(), encoded.as_mut_slice()).unwrap_or(0);
         let encoded = std::str::from_utf8(&encoded[..length]).unwrap_or_default();
         // Room for all of it at once, so that growing leaves no copy of the key behind.
         let mut text = Zeroizing::new(String::with_capacity(512));
