@@ -77,7 +77,8 @@ impl Add {
         let text = Text::read(change.path())?.text;
         let relay = self.relay()?;
         let changed = edit::add_relay(&text, relay);
-        let changed = changed.map_err(|error| NetworkError::Edit { path: file.clone(), error })?;
+        let changed =
+            changed.map_err(|error| NetworkError::Edit { path: file.clone(), error: Box::new(error) })?;
         change.finish(&changed)?;
         show::changed(&file, super::read(&file)?.document(), "relay added", json)
     }

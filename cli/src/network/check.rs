@@ -11,8 +11,8 @@ use crate::file::{FileError, Text};
 
 /// Checks a policy, its cipher policies, and, when it is there, that its network document is believed and fits.
 pub(crate) fn policy(file: &Text) -> Result<String, Failed> {
-    let mut policy =
-        Policy::parse(&file.text).map_err(|error| NetworkError::Policy { path: file.path.clone(), error })?;
+    let mut policy = Policy::parse(&file.text)
+        .map_err(|error| NetworkError::Policy { path: file.path.clone(), error: Box::new(error) })?;
     let folder = file.path.parent().unwrap_or(Path::new("."));
     let files: Vec<_> = policy.cipher_files().map(|(name, path)| (name.clone(), folder.join(path))).collect();
     for (name, path) in files {
@@ -34,7 +34,7 @@ pub(crate) fn policy(file: &Text) -> Result<String, Failed> {
     let verified = parse(&document)?.verify(&policy.trust, now(), None);
     let network = verified.map_err(|error| NetworkError::Refused { path: path.clone(), error })?;
     let fits = policy.check(network.document());
-    fits.map_err(|error| NetworkError::Mismatch { path: file.path.clone(), error })?;
+    fits.map_err(|error| NetworkError::Mismatch { path: file.path.clone(), error: Box::new(error) })?;
     Ok(format!("{} in network {} of {} relays", roles(&policy), network.name(), network.relays().len()))
 }
 
@@ -60,7 +60,8 @@ pub(crate) fn document(file: &Text) -> Result<String, Failed> {
 }
 
 fn cipher_policy(file: &Text) -> Result<CipherPolicy, NetworkError> {
-    CipherPolicy::parse(&file.text).map_err(|error| NetworkError::Policy { path: file.path.clone(), error })
+    CipherPolicy::parse(&file.text)
+        .map_err(|error| NetworkError::Policy { path: file.path.clone(), error: Box::new(error) })
 }
 
 fn roles(policy: &Policy) -> String {

@@ -30,7 +30,7 @@ pub(crate) struct Network {
 #[derive(Subcommand)]
 enum Command {
     New(new::New),
-    Add(add::Add),
+    Add(Box<add::Add>),
     Sign(sign::Sign),
     Verify(verify::Verify),
     Show(show::Show),
@@ -40,17 +40,17 @@ enum Command {
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum NetworkError {
     #[error("{}:{error}", path.display())]
-    Document { path: PathBuf, error: network::ParseError },
+    Document { path: PathBuf, error: Box<network::ParseError> },
     #[error("{}:{error}", path.display())]
-    Policy { path: PathBuf, error: policy::ParseError },
+    Policy { path: PathBuf, error: Box<policy::ParseError> },
     #[error("{}:{error}", path.display())]
-    Edit { path: PathBuf, error: EditError },
+    Edit { path: PathBuf, error: Box<EditError> },
     #[error("{}: {error}", path.display())]
-    Invalid { path: PathBuf, error: Invalid },
+    Invalid { path: PathBuf, error: Box<Invalid> },
     #[error("{}: {error}", path.display())]
     Refused { path: PathBuf, error: Refused },
     #[error("{}: {error}", path.display())]
-    Mismatch { path: PathBuf, error: Mismatch },
+    Mismatch { path: PathBuf, error: Box<Mismatch> },
     #[error("{}: cannot be written: {error}", path.display())]
     Write { path: PathBuf, error: io::Error },
     #[error("{} is there: expected nobody else to change {}; remove it if nobody does", temporary.display(), path.display())]
@@ -86,7 +86,7 @@ fn read(path: &Path) -> Result<Unverified, Failed> {
 
 fn parse(file: &Text) -> Result<Unverified, NetworkError> {
     network::Network::parse(&file.text)
-        .map_err(|error| NetworkError::Document { path: file.path.clone(), error })
+        .map_err(|error| NetworkError::Document { path: file.path.clone(), error: error.into() })
 }
 
 #[expect(clippy::disallowed_methods, reason = "documents are valid for a time, and here is the shell")]

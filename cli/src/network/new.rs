@@ -44,7 +44,9 @@ impl New {
             operators,
             relays: Vec::new(),
         };
-        document.check().map_err(|error| NetworkError::Invalid { path: self.out.clone(), error })?;
+        document
+            .check()
+            .map_err(|error| NetworkError::Invalid { path: self.out.clone(), error: Box::new(error) })?;
         atomic::create(&self.out, &document.to_yaml())?;
         show::changed(&self.out, &document, "made", self.json)
     }

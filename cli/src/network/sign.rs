@@ -33,7 +33,8 @@ impl Sign {
         let key = key::read(&self.key)?;
         let operator = self.operator(document, key.public())?;
         let changed = edit::add_signature(&text.text, &key.sign(document, operator));
-        let changed = changed.map_err(|error| NetworkError::Edit { path: self.file.clone(), error })?;
+        let changed = changed
+            .map_err(|error| NetworkError::Edit { path: self.file.clone(), error: Box::new(error) })?;
         change.finish(&changed)?;
         show::changed(&self.file, document, "signed", self.json)
     }

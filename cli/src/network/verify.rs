@@ -42,7 +42,9 @@ impl Verify {
         let trust = match self.policy {
             Some(path) => {
                 let text = Text::read(&path)?.text;
-                Policy::parse(&text).map_err(|error| NetworkError::Policy { path, error })?.trust
+                Policy::parse(&text)
+                    .map_err(|error| NetworkError::Policy { path, error: Box::new(error) })?
+                    .trust
             }
             None => {
                 let operators = operators(self.operators)?;
