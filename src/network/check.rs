@@ -154,8 +154,8 @@ pub enum Shared {
     #[error("address {0}")]
     Address(IpAddr),
     /// The identity key.
-    #[error("identity {0}")]
-    Identity(IdentityKey),
+    #[error("identity")]
+    Identity,
 }
 
 /// An error, and which relay of the list it is about.
@@ -203,7 +203,7 @@ impl Document {
                 }
             }
             if let Some(other) = identities.insert(&relay.identity, relay) {
-                return Err(shared(other, Shared::Identity(relay.identity.clone())));
+                return Err(shared(other, Shared::Identity));
             }
         }
         Ok(())

@@ -3,13 +3,12 @@
 use std::fmt;
 use std::str::FromStr;
 
-use aws_lc_rs::signature::{
-    ECDSA_P256_SHA256_ASN1, ECDSA_P384_SHA384_ASN1, ED25519, ParsedPublicKey, RSA_PKCS1_2048_8192_SHA256,
-    VerificationAlgorithm,
-};
+use aws_lc_rs::signature::{ED25519, ParsedPublicKey};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde::{Deserialize, Serialize};
+
+use crate::ike::crypto::PublicKey;
 
 /// An Ed25519 public key (RFC 8032). As text `ed25519:` and base64.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Deserialize, Serialize)]
@@ -32,7 +31,10 @@ pub enum IdentityKey {
 
 /// A `SubjectPublicKeyInfo` in DER (RFC 5280 section 4.1), of a valid key.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Spki(Vec<u8>);
+pub struct Spki {
+    der: Vec<u8>,
+    key: PublicKey,
+}
 
 /// Text that is no public key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -57,9 +59,6 @@ pub enum BadKey {
     #[error("{0} key: expected ed25519:")]
     NotEd25519(&'static str),
 }
-
-/// `SEQUENCE { SEQUENCE { id-Ed25519 }, BIT STRING }` up to the key (RFC 8410 section 4).
-const ED25519_SPKI: [u8; 12] = [0x30, 0x2a, 0x30, 0x05, 0x06, 0x03, 0x2b, 0x65, 0x70, 0x03, 0x21, 0x00];
 
 impl Ed25519Key {
     /// The key with these octets.
@@ -98,13 +97,19 @@ impl IdentityKey {
         }
     }
 
+    /// The key, for who verifies with it.
+    #[must_use]
+    pub fn public_key(&self) -> PublicKey {
+        match self {
+            Self::Ed25519(key) => PublicKey::Ed25519(key.0),
+            Self::EcdsaP256(spki) | Self::EcdsaP384(spki) | Self::Rsa(spki) => spki.key.clone(),
+        }
+    }
+
     /// The key as `SubjectPublicKeyInfo` in DER.
     #[must_use]
     pub fn to_spki(&self) -> Vec<u8> {
-        match self {
-            Self::Ed25519(key) => [&ED25519_SPKI[..], &key.0].concat(),
-            Self::EcdsaP256(spki) | Self::EcdsaP384(spki) | Self::Rsa(spki) => spki.0.clone(),
-        }
+        self.public_key().to_spki_der()
     }
 
     /// The octets behind the colon.
@@ -112,7 +117,7 @@ impl IdentityKey {
     pub fn octets(&self) -> &[u8] {
         match self {
             Self::Ed25519(key) => &key.0,
-            Self::EcdsaP256(spki) | Self::EcdsaP384(spki) | Self::Rsa(spki) => &spki.0,
+            Self::EcdsaP256(spki) | Self::EcdsaP384(spki) | Self::Rsa(spki) => &spki.der,
         }
     }
 }
@@ -133,9 +138,9 @@ impl FromStr for IdentityKey {
                 let octets = octets.try_into().map_err(|_| wrong)?;
                 Ok(Self::Ed25519(Ed25519Key::new(octets)?))
             }
-            "ecdsa-p256" => spki("ecdsa-p256", &ECDSA_P256_SHA256_ASN1, encoded).map(Self::EcdsaP256),
-            "ecdsa-p384" => spki("ecdsa-p384", &ECDSA_P384_SHA384_ASN1, encoded).map(Self::EcdsaP384),
-            "rsa" => spki("rsa", &RSA_PKCS1_2048_8192_SHA256, encoded).map(Self::Rsa),
+            "ecdsa-p256" => spki("ecdsa-p256", encoded).map(Self::EcdsaP256),
+            "ecdsa-p384" => spki("ecdsa-p384", encoded).map(Self::EcdsaP384),
+            "rsa" => spki("rsa", encoded).map(Self::Rsa),
             _ => Err(BadKey::Kind),
         }
     }
@@ -145,31 +150,22 @@ fn decode(kind: &'static str, encoded: &str) -> Result<Vec<u8>, BadKey> {
     STANDARD.decode(encoded).map_err(|_| BadKey::Base64(kind))
 }
 
-fn spki(
-    kind: &'static str,
-    algorithm: &'static (impl VerificationAlgorithm + 'static),
-    encoded: &str,
-) -> Result<Spki, BadKey> {
-    let octets = decode(kind, encoded)?;
-    // aws-lc takes bare points and RSAPublicKey too, which do not say what they are.
-    let sequence = octets.len() > 64 && octets[0] == 0x30 && has_algorithm(kind, &octets);
-    if sequence && ParsedPublicKey::new(algorithm, &octets).is_ok() {
-        Ok(Spki(octets))
-    } else {
-        let expected = "a SubjectPublicKeyInfo of a key of that kind, in DER";
-        Err(BadKey::Octets { kind, octets: octets.len(), expected })
-    }
-}
-
-/// Whether the object identifier of the algorithm is near the beginning.
-fn has_algorithm(kind: &str, octets: &[u8]) -> bool {
-    // id-ecPublicKey (RFC 5480) or rsaEncryption (RFC 8017)
-    let identifier: &[u8] = if kind == "rsa" {
-        &[0x06, 0x09, 0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 0x01, 0x01, 0x01]
-    } else {
-        &[0x06, 0x07, 0x2a, 0x86, 0x48, 0xce, 0x3d, 0x02, 0x01]
+/// A key that says itself of what kind it is, and is of `kind`.
+fn spki(kind: &'static str, encoded: &str) -> Result<Spki, BadKey> {
+    let der = decode(kind, encoded)?;
+    let refused = BadKey::Octets {
+        kind,
+        octets: der.len(),
+        expected: "a SubjectPublicKeyInfo of a key of that kind, in DER",
     };
-    octets[..24.min(octets.len())].windows(identifier.len()).any(|window| window == identifier)
+    let key = PublicKey::from_spki_der(&der).map_err(|_| refused)?;
+    let found = match key {
+        PublicKey::Ed25519(_) => "ed25519",
+        PublicKey::EcdsaP256(_) => "ecdsa-p256",
+        PublicKey::EcdsaP384(_) => "ecdsa-p384",
+        PublicKey::Rsa(_) => "rsa",
+    };
+    if found == kind { Ok(Spki { der, key }) } else { Err(refused) }
 }
 
 impl FromStr for Ed25519Key {
@@ -237,6 +233,6 @@ impl fmt::Debug for Ed25519Key {
 
 impl fmt::Debug for Spki {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&STANDARD.encode(&self.0))
+        f.write_str(&STANDARD.encode(&self.der))
     }
 }

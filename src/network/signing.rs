@@ -2,17 +2,18 @@
 
 use std::fmt;
 
-use aws_lc_rs::signature::{Ed25519KeyPair, KeyPair as _};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use zeroize::Zeroizing;
 
 use super::{Document, Ed25519Key, Name, Signature};
 use crate::entropy::Entropy;
+use crate::ike::crypto::{PublicKey, SigningKey};
 
 /// An Ed25519 private key (RFC 8032): wiped when dropped, absent from `Debug`.
 pub struct PrivateKey {
     seed: Zeroizing<[u8; 32]>,
+    key: SigningKey,
     public: Ed25519Key,
 }
 
@@ -68,10 +69,10 @@ impl PrivateKey {
     /// # Errors
     /// [`BadKeyFile::Unusable`] when the library refuses it.
     pub fn from_seed(seed: Zeroizing<[u8; 32]>) -> Result<Self, BadKeyFile> {
-        let pair = Ed25519KeyPair::from_seed_unchecked(&*seed).map_err(|_| BadKeyFile::Unusable)?;
-        let octets = pair.public_key().as_ref().try_into().map_err(|_| BadKeyFile::Unusable)?;
+        let key = SigningKey::from_seed(&seed).map_err(|_| BadKeyFile::Unusable)?;
+        let PublicKey::Ed25519(octets) = key.public() else { return Err(BadKeyFile::Unusable) };
         let public = Ed25519Key::new(octets).map_err(|_| BadKeyFile::Unusable)?;
-        Ok(Self { seed, public })
+        Ok(Self { seed, key, public })
     }
 
     /// Reads a key file: PKCS #8 in PEM (RFC 7468 section 10), with any text before and after.
@@ -108,7 +109,7 @@ impl PrivateKey {
         octets[..PKCS8.len()].copy_from_slice(&PKCS8);
         octets[PKCS8.len()..].copy_from_slice(&*self.seed);
         let mut encoded = Zeroizing::new([0; ENCODED]);
-        let length = STANDARD.encode_slice(&*octets, &mut *encoded).unwrap_or(0);
+        let length = STANDARD.encode_slice(octets.as_slice(), encoded.as_mut_slice()).unwrap_or(0);
         let encoded = std::str::from_utf8(&encoded[..length]).unwrap_or_default();
         // Room for all of it at once, so that growing leaves no copy of the key behind.
         let mut text = Zeroizing::new(String::with_capacity(512));
@@ -135,21 +136,16 @@ impl PrivateKey {
         self.public
     }
 
-    /// The seed, for the one place that makes a key of IKE from it.
+    /// The key that IKE signs with.
     #[must_use]
-    pub fn expose_seed(&self) -> &[u8; 32] {
-        &self.seed
+    pub fn into_signing_key(self) -> SigningKey {
+        self.key
     }
 
     /// Signs a document as `operator`.
-    ///
-    /// # Errors
-    /// [`BadKeyFile::Unusable`] when the library refuses the key.
-    pub fn sign(&self, document: &Document, operator: Name) -> Result<Signature, BadKeyFile> {
-        let pair = Ed25519KeyPair::from_seed_unchecked(&*self.seed).map_err(|_| BadKeyFile::Unusable)?;
-        let signature = pair.sign(&document.canonical());
-        let octets = signature.as_ref().try_into().map_err(|_| BadKeyFile::Unusable)?;
-        Ok(Signature { operator, octets })
+    #[must_use]
+    pub fn sign(&self, document: &Document, operator: Name) -> Signature {
+        Signature { operator, octets: self.key.sign(&document.canonical()) }
     }
 }
 
@@ -187,7 +183,7 @@ MC4CAQAwBQYDK2VwBCIEINTuctv5E1hK1bbY8fdp+K06/nwoy/HU++CXqI9EdVhC
             key.public()
         );
         assert!(text.starts_with(&expected), "{}", text.lines().next().unwrap());
-        assert_eq!(PrivateKey::from_pem(&text).unwrap().expose_seed(), key.expose_seed());
+        assert_eq!(PrivateKey::from_pem(&text).unwrap().public(), key.public());
     }
 
     #[test]

@@ -7,7 +7,8 @@ use serde::Serialize;
 use serde::de::value::MapAccessDeserializer;
 use serde::de::{self, Deserialize, Deserializer, MapAccess, Visitor};
 
-use crate::config::{self, ConfigError};
+use crate::ike::crypto::{Encryption, IkeSuite, Integrity, Prf};
+use crate::ike::wire::KeMethod;
 use crate::suite::Suite;
 
 /// What is offered and accepted in IKE, in the order of preference.
@@ -82,13 +83,58 @@ pub enum CipherSource {
 }
 
 impl CipherPolicy {
-    /// Reads a file with one cipher policy.
-    ///
-    /// # Errors
-    /// [`ConfigError`] for text that is not YAML of this form.
-    pub fn parse(text: &str) -> Result<Self, ConfigError> {
-        serde_saphyr::from_str_with_options(text, config::limits(text))
-            .map_err(|error| config::located(&error))
+    /// What an IKE SA may negotiate, best first.
+    #[must_use]
+    pub fn ike_suites(&self) -> Vec<IkeSuite> {
+        let additional = match self.post_quantum {
+            PostQuantum::Preferred => &[Some(KeMethod::MLKEM768), None][..],
+            PostQuantum::Required => &[Some(KeMethod::MLKEM768)],
+            PostQuantum::Off => &[None],
+        };
+        let mut suites = Vec::new();
+        for additional in additional {
+            for cipher in &self.ike {
+                let (encryption, integrity, prf) = cipher.algorithms();
+                suites.extend(self.key_exchange.iter().map(|exchange| IkeSuite {
+                    encryption,
+                    integrity,
+                    prf,
+                    ke: exchange.method(),
+                    additional: additional.iter().copied().collect(),
+                }));
+            }
+        }
+        suites
+    }
+}
+
+impl IkeCipher {
+    /// What it stands for.
+    #[must_use]
+    pub const fn algorithms(self) -> (Encryption, Option<Integrity>, Prf) {
+        match self {
+            Self::AesGcm128Sha256 => (Encryption::AesGcm128, None, Prf::HmacSha256),
+            Self::AesGcm256Sha384 => (Encryption::AesGcm256, None, Prf::HmacSha384),
+            Self::ChaCha20Poly1305Sha256 => (Encryption::ChaCha20Poly1305, None, Prf::HmacSha256),
+            Self::AesCbc128Sha256 => {
+                (Encryption::AesCbc128, Some(Integrity::HmacSha256_128), Prf::HmacSha256)
+            }
+            Self::AesCbc256Sha384 => {
+                (Encryption::AesCbc256, Some(Integrity::HmacSha384_192), Prf::HmacSha384)
+            }
+        }
+    }
+}
+
+impl KeyExchangeMethod {
+    /// The method on the wire.
+    #[must_use]
+    pub const fn method(self) -> KeMethod {
+        match self {
+            Self::X25519 => KeMethod::X25519,
+            Self::P256 => KeMethod::P256,
+            Self::P384 => KeMethod::P384,
+        }
     }
 }
 

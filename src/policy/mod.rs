@@ -2,10 +2,13 @@
 //!
 //! It holds no keys, only paths of files with keys. `docs/policy-reference.md` is the reference of all fields.
 
+mod check;
 mod ciphers;
 mod client;
 pub mod duration;
+mod kind;
 mod offer;
+mod parse;
 mod relay;
 
 use std::collections::BTreeMap;
@@ -13,11 +16,13 @@ use std::path::PathBuf;
 
 use serde::Deserialize;
 
+pub use check::{ExitSaid, Invalid, Mismatch, NotRead, Part};
 pub use ciphers::{CipherPolicy, CipherSource, IkeCipher, KeyExchangeMethod, PostQuantum};
 pub use client::{Circuit, Client, ClientAddress, Hops, Mobility, Rebuild, Timeouts};
+pub use kind::FileKind;
+pub use parse::{ParseError, Problem};
 pub use relay::{Lifetimes, Limits, Overlay, Relay, TunnelTime};
 
-use crate::config::{self, ConfigError};
 use crate::network::{Name, Trust};
 
 /// A whole policy. Paths that are not absolute are relative to the folder of the policy's file.
@@ -117,15 +122,4 @@ const DEFAULT: &str = "default";
 /// The name of the cipher policy of roles that name none.
 fn default_ciphers() -> Name {
     DEFAULT.parse().unwrap_or_else(|error| unreachable!("{error}"))
-}
-
-impl Policy {
-    /// Reads a policy.
-    ///
-    /// # Errors
-    /// [`ConfigError`] for text that is not YAML of this form, and for roles that contradict themselves.
-    pub fn parse(text: &str) -> Result<Self, ConfigError> {
-        serde_saphyr::from_str_with_options(text, config::limits(text))
-            .map_err(|error| config::located(&error))
-    }
 }

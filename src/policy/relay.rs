@@ -4,12 +4,12 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use serde::{Deserialize, Deserializer};
+use serde::{Deserialize, Deserializer, de};
 
 use super::{default_ciphers, duration};
 use crate::config::form::ExitForm;
 use crate::network::Name;
-use crate::telescope::ExitPolicy;
+use crate::telescope::{ExitPolicy, HopNumber};
 
 /// The relay role: entry, middle and, with an exit policy, exit.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
@@ -45,12 +45,16 @@ pub struct Relay {
 #[serde(deny_unknown_fields, default)]
 pub struct Limits {
     /// IKE SAs that are not authenticated yet; beyond half of it, cookies are asked for (RFC 7296 section 2.6).
+    #[serde(deserialize_with = "count")]
     pub half_open: u32,
     /// The same from one prefix.
+    #[serde(deserialize_with = "count")]
     pub half_open_per_prefix: u32,
     /// Circuits.
+    #[serde(deserialize_with = "circuits")]
     pub circuits: u32,
     /// Circuits from one prefix.
+    #[serde(deserialize_with = "count")]
     pub circuits_per_prefix: u32,
 }
 
@@ -120,4 +124,16 @@ impl Default for Lifetimes {
 
 fn exit<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<ExitPolicy>, D::Error> {
     Ok(Option::<ExitForm>::deserialize(deserializer)?.map(ExitForm::into_policy))
+}
+
+/// At least one, or nothing would ever come about.
+fn count<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u32, D::Error> {
+    match u32::deserialize(deserializer)? {
+        0 => Err(de::Error::custom("limit 0: expected at least 1")),
+        count => Ok(count),
+    }
+}
+
+fn circuits<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u32, D::Error> {
+    HopNumber::try_from(u32::deserialize(deserializer)?).map(HopNumber::get).map_err(de::Error::custom)
 }

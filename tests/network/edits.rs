@@ -53,7 +53,7 @@ fn lists_are_continued_in_their_own_indent_and_begun_when_missing() {
     let alone = Relay { neighbours: ippriv::network::Neighbours::All, ..another() };
     for empty in ["", "relays: []\n"] {
         let added = edit::add_relay(&format!("{head}{empty}"), alone.clone()).unwrap();
-        assert_eq!(parse(&added).document().relays, [alone.clone()], "{added}");
+        assert_eq!(parse(&added).document().relays.first(), Some(&alone), "{added}");
     }
 }
 

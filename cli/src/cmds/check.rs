@@ -1,20 +1,28 @@
 use std::path::PathBuf;
 
 use clap::Args;
+use ippriv::policy::FileKind;
 
-use crate::{Failed, file, output};
+use crate::file::Text;
+use crate::network;
+use crate::{Failed, output};
 
 /// Check a file; needs no privileges and looks at no kernel
 #[derive(Args)]
 pub(crate) struct Check {
-    /// File with static keys, of mode 0600 and with `lab: true`
+    /// A policy, a network document, a cipher policy, or a file with static keys (of mode 0600)
     file: PathBuf,
 }
 
 impl Check {
     pub(crate) fn run(self) -> Result<(), Failed> {
-        let config = file::read(&self.file)?;
-        let objects = config.desired.state.len();
-        Ok(output::text(&format!("{}: good, {objects} kernel objects\n", self.file.display()))?)
+        let file = Text::read(&self.file)?;
+        let found = match FileKind::of(&file.text) {
+            FileKind::Static => format!("{} kernel objects", file.config()?.desired.state.len()),
+            FileKind::Policy => network::check::policy(&file)?,
+            FileKind::Ciphers => network::check::ciphers(&file)?,
+            FileKind::Network => network::check::document(&file)?,
+        };
+        Ok(output::text(&format!("{}: good, {found}\n", self.file.display()))?)
     }
 }
