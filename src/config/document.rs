@@ -8,7 +8,7 @@ use super::form::{AddressForm, CongestionControl, ExitForm, Ip6Form, PrefixForm,
 use crate::id::{Mtu, Spi};
 use crate::secret::KeyMaterial;
 use crate::state::{RouteMetrics, UdpEncapsulation};
-use crate::suite::Suite;
+use crate::suite::{SequenceNumbers, Suite};
 use crate::telescope::{
     CircuitNumber, Client, Hop, HopNumber, Host, Neighbour, NeighbourNumber, Relay, RelayCircuit, SaKeys,
     Stage, Telescope, TunnelKeys,
@@ -242,5 +242,6 @@ impl UdpForm {
 
 fn tunnel_keys(suite: Suite, out: SaForm, inbound: Vec<SaForm>) -> TunnelKeys {
     let keys = |sa: SaForm| SaKeys { spi: sa.spi, key: sa.key.0 };
-    TunnelKeys { suite, out: keys(out), r#in: inbound.into_iter().map(keys).collect() }
+    let sequence = SequenceNumbers::Extended;
+    TunnelKeys { suite, sequence, out: keys(out), r#in: inbound.into_iter().map(keys).collect() }
 }

@@ -291,11 +291,11 @@ impl Node {
         let Some(overlay) = self.overlays.all.get_mut(&number) else {
             return self.ike.child_installed(self.now, sa, keys.child, Err(ChildRefusal::Temporary));
         };
-        if keys.replaces.is_none() && !overlay.tunnel.accepts(keys.suite) {
+        if keys.replaces.is_none() && !overlay.tunnel.accepts(keys) {
             // a neighbour that started anew, with other ciphers than before
             overlay.tunnel.keep_only(sa);
         }
-        if !overlay.tunnel.accepts(keys.suite) {
+        if !overlay.tunnel.accepts(keys) {
             return self.ike.child_installed(self.now, sa, keys.child, Err(ChildRefusal::Temporary));
         }
         overlay.tunnel.add(sa, keys);

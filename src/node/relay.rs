@@ -214,7 +214,7 @@ impl Node {
     /// Keys for a layer: its first or new ones.
     pub(super) fn layer_keys(&mut self, number: HopNumber, sa: SaHandle, keys: &ChildKeys) {
         let accepts = self.relay.as_ref().and_then(|role| role.layer(number)).map(|layer| {
-            let suits = layer.tunnel.accepts(keys.suite);
+            let suits = layer.tunnel.accepts(keys);
             (suits, layer.tunnel.in_use().is_none())
         });
         let Some((true, first)) = accepts else {

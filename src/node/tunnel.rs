@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use crate::id::Spi;
 use crate::ike::{ChildId, ChildKeys, Outbound, SaHandle};
 use crate::secret::KeyMaterial;
-use crate::suite::Suite;
+use crate::suite::{SequenceNumbers, Suite};
 use crate::telescope::{SaKeys, TunnelKeys};
 
 /// Both directions of one child SA.
@@ -26,21 +26,21 @@ struct Child {
 /// the peer is known to have.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Tunnel {
-    suite: Option<Suite>,
+    suite: Option<(Suite, SequenceNumbers)>,
     children: Vec<Child>,
     rekeyed: u64,
 }
 
 impl Tunnel {
-    /// Whether a child SA of `suite` can be added: all of a tunnel have one.
-    pub(super) fn accepts(&self, suite: Suite) -> bool {
-        self.children.is_empty() || self.suite == Some(suite)
+    /// Whether a child SA can be added: all of a tunnel have one suite.
+    pub(super) fn accepts(&self, keys: &ChildKeys) -> bool {
+        self.children.is_empty() || self.suite == Some((keys.suite, keys.sequence_numbers))
     }
 
     /// Adds a child SA of a suite that is accepted.
     pub(super) fn add(&mut self, sa: SaHandle, keys: &ChildKeys) {
         if self.children.is_empty() {
-            self.suite = Some(keys.suite);
+            self.suite = Some((keys.suite, keys.sequence_numbers));
         } else {
             self.rekeyed += 1;
         }
@@ -97,8 +97,10 @@ impl Tunnel {
     /// Keys for the kernel, or `None` without any child SA.
     pub(super) fn keys(&self) -> Option<TunnelKeys> {
         let sending = self.sending()?;
+        let (suite, sequence) = self.suite?;
         Some(TunnelKeys {
-            suite: self.suite?,
+            suite,
+            sequence,
             out: SaKeys { spi: sending.outbound, key: sending.outbound_key.clone() },
             r#in: self
                 .children

@@ -1,38 +1,9 @@
 //! Cipher policies as the offers of IKE.
 
-use super::{CipherPolicy, IkeCipher, KeyExchangeMethod, PostQuantum};
-use crate::ike::crypto::{Encryption, Integrity, Prf};
+use super::{CipherPolicy, PostQuantum};
 use crate::ike::proposal::{EspOffer, IkeOffer, IkeProposal};
 use crate::ike::wire::KeMethod;
 use crate::suite::SequenceNumbers;
-
-impl KeyExchangeMethod {
-    /// The method in IKE.
-    #[must_use]
-    pub const fn method(self) -> KeMethod {
-        match self {
-            Self::X25519 => KeMethod::X25519,
-            Self::P256 => KeMethod::P256,
-            Self::P384 => KeMethod::P384,
-        }
-    }
-}
-
-impl IkeCipher {
-    const fn parts(self) -> (Encryption, Option<Integrity>, Prf) {
-        match self {
-            Self::AesGcm128Sha256 => (Encryption::AesGcm128, None, Prf::HmacSha256),
-            Self::AesGcm256Sha384 => (Encryption::AesGcm256, None, Prf::HmacSha384),
-            Self::ChaCha20Poly1305Sha256 => (Encryption::ChaCha20Poly1305, None, Prf::HmacSha256),
-            Self::AesCbc128Sha256 => {
-                (Encryption::AesCbc128, Some(Integrity::HmacSha256_128), Prf::HmacSha256)
-            }
-            Self::AesCbc256Sha384 => {
-                (Encryption::AesCbc256, Some(Integrity::HmacSha384_192), Prf::HmacSha384)
-            }
-        }
-    }
-}
 
 impl CipherPolicy {
     /// What is offered for IKE SAs: a proposal for each cipher, so that ciphers and PRFs stay together; with
@@ -48,7 +19,7 @@ impl CipherPolicy {
         let mut offer = Vec::with_capacity(rounds.len() * self.ike.len());
         for additional in rounds {
             for cipher in &self.ike {
-                let (encryption, integrity, prf) = cipher.parts();
+                let (encryption, integrity, prf) = cipher.algorithms();
                 offer.push(IkeProposal {
                     encryption: vec![encryption],
                     integrity: integrity.into_iter().collect(),
@@ -68,7 +39,7 @@ impl CipherPolicy {
         ke.push(KeMethod::NONE);
         EspOffer {
             suites: self.esp.clone(),
-            sequence: vec![SequenceNumbers::Extended],
+            sequence: vec![SequenceNumbers::Extended, SequenceNumbers::Short],
             ke,
             additional: Vec::new(),
         }

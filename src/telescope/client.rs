@@ -169,7 +169,7 @@ impl Tunnel {
                 if_id: self.if_id,
                 direction,
                 suite: keys.suite,
-                sequence: crate::suite::SequenceNumbers::Extended,
+                sequence: keys.sequence,
                 key: sa.key.clone(),
                 selector,
                 encapsulation,

@@ -29,7 +29,7 @@ pub use relay::settings;
 use crate::id::{Mtu, Spi};
 use crate::secret::KeyMaterial;
 use crate::state::{RouteMetrics, State, UdpEncapsulation};
-use crate::suite::Suite;
+use crate::suite::{SequenceNumbers, Suite};
 
 /// Relays a circuit may pass: `XFRM_MAX_DEPTH` is 6, and one transformation is left for the host's own use.
 pub const MAX_HOPS: usize = 5;
@@ -48,6 +48,8 @@ pub struct SaKeys {
 pub struct TunnelKeys {
     /// Cipher suite of both directions.
     pub suite: Suite,
+    /// Length of the sequence numbers of both directions.
+    pub sequence: SequenceNumbers,
     /// The SA to send through.
     pub out: SaKeys,
     /// The SAs to receive through; more than one while keys are replaced, so that nothing is lost.

@@ -11,7 +11,7 @@ use ipnet::IpNet;
 use ippriv::id::{Mtu, Spi};
 use ippriv::secret::KeyMaterial;
 use ippriv::state::RouteMetrics;
-use ippriv::suite::Suite;
+use ippriv::suite::{SequenceNumbers, Suite};
 use ippriv::telescope::{
     CircuitNumber, Client, ExitPolicy, Hop, HopNumber, Host, Neighbour, NeighbourNumber, Relay, RelayCircuit,
     SaKeys, Stage, Telescope, TunnelKeys,
@@ -253,8 +253,12 @@ fn relay_of<'net>(net: &'net Net, name: &str) -> Result<&'net topology::Relay, D
 pub fn tunnel(suite: Suite, spi: u32) -> Result<(TunnelKeys, TunnelKeys), DealError> {
     let first = SaKeys { spi: Spi::try_from(LAYER_SPIS + spi)?, key: random(suite.key_length())? };
     let second = SaKeys { spi: Spi::try_from(LAYER_SPIS + spi + 1)?, key: random(suite.key_length())? };
-    let end =
-        |out: &SaKeys, inbound: &SaKeys| TunnelKeys { suite, out: out.clone(), r#in: vec![inbound.clone()] };
+    let end = |out: &SaKeys, inbound: &SaKeys| TunnelKeys {
+        suite,
+        sequence: SequenceNumbers::Extended,
+        out: out.clone(),
+        r#in: vec![inbound.clone()],
+    };
     Ok((end(&first, &second), end(&second, &first)))
 }
 

@@ -1,8 +1,6 @@
 //! Who a peer is and how it proves that: the bodies of IDi, IDr, CERT, CERTREQ and AUTH
 //! (RFC 7296 §3.5 to §3.8).
 
-use std::fmt;
-
 use serde::{Deserialize, Serialize};
 
 use super::codec::{Reader, Writer};
@@ -83,16 +81,5 @@ mod tests {
     fn reserved_octets_are_ignored() {
         assert_eq!(Id::decode("IDi payload", &[2, 9, 9, 9, b'a']), Ok(Id::fqdn("a")));
         assert!(Id::decode("IDi payload", &[2, 0, 0]).is_err());
-    }
-}
-
-impl fmt::Display for Id {
-    /// The kind, and the identity as text where it is one; what a peer sends is escaped.
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match (self.kind, std::str::from_utf8(&self.data)) {
-            (IdKind::NULL, _) => f.write_str("ID_NULL"),
-            (IdKind::FQDN | IdKind::RFC822, Ok(text)) => write!(f, "{}", text.escape_debug()),
-            (kind, _) => write!(f, "{kind} of {} octets", self.data.len()),
-        }
     }
 }

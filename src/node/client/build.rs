@@ -211,7 +211,7 @@ impl Node {
     ) {
         let now = self.now;
         let last = self.circuit_mut(number).is_some_and(|circuit| hop + 1 == circuit.path.len());
-        let Some(state) = self.hop_mut(number, hop).filter(|state| state.tunnel.accepts(keys.suite)) else {
+        let Some(state) = self.hop_mut(number, hop).filter(|state| state.tunnel.accepts(keys)) else {
             return self.ike.child_installed(now, sa, keys.child, Err(ChildRefusal::Temporary));
         };
         if !state.done {
