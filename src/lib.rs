@@ -17,6 +17,7 @@
 pub mod config;
 pub mod entropy;
 pub mod id;
+pub mod ike;
 pub mod netlink;
 pub mod nft;
 pub mod ownership;
