@@ -1,5 +1,7 @@
 //! Reading and writing integers and lengths in network byte order.
 
+use std::net::IpAddr;
+
 use super::Malformed;
 
 /// Reads octets from the front; its name appears in errors.
@@ -78,7 +80,8 @@ impl<'a> Reader<'a> {
         read: usize,
     ) -> Result<Reader<'a>, Malformed> {
         let length = usize::from(length);
-        let left = length.checked_sub(read).ok_or(Malformed::Short { what, found: length, expected: read })?;
+        let left =
+            length.checked_sub(read).ok_or(Malformed::Short { what, found: length, expected: read })?;
         let found = self.octets.len() + read;
         let short = Malformed::Short { what, found, expected: length };
         Ok(Reader::new(what, self.bytes(left).map_err(|_| short)?))
@@ -119,32 +122,24 @@ impl Writer {
     }
 
     /// The 4 or 16 octets of an address.
-    pub(super) fn address(&mut self, address: std::net::IpAddr) {
+    pub(super) fn address(&mut self, address: IpAddr) {
         match address {
-            std::net::IpAddr::V4(address) => self.bytes(&address.octets()),
-            std::net::IpAddr::V6(address) => self.bytes(&address.octets()),
+            IpAddr::V4(address) => self.bytes(&address.octets()),
+            IpAddr::V6(address) => self.bytes(&address.octets()),
         }
     }
 
     /// Appends what `write` appends, behind its own length in 16 bits, which counts `before` octets in front
-    /// of it and the length field too. A part too long for that gets a length that no decoder accepts.
+    /// of it and the length field too. A part too long for that gets the length 0,
+    /// which every decoder refuses.
     pub(super) fn measured(&mut self, before: usize, write: impl FnOnce(&mut Self)) {
         let field = self.0.len();
         self.u16(0);
         write(self);
-        let length = u16::try_from(before + self.0.len() - field).unwrap_or(u16::MAX);
-        self.patch(field, &length.to_be_bytes());
-    }
-
-    /// Overwrites octets written before.
-    pub(super) fn patch(&mut self, at: usize, octets: &[u8]) {
-        if let Some(field) = self.0.get_mut(at..at + octets.len()) {
-            field.copy_from_slice(octets);
+        let length = u16::try_from(before + self.0.len() - field).unwrap_or(0);
+        if let Some(field) = self.0.get_mut(field..field + 2) {
+            field.copy_from_slice(&length.to_be_bytes());
         }
-    }
-
-    pub(super) const fn len(&self) -> usize {
-        self.0.len()
     }
 
     pub(super) fn finish(self) -> Vec<u8> {
@@ -152,7 +147,12 @@ impl Writer {
     }
 }
 
-/// A length or count in 8 bits; more saturates, which no decoder accepts.
+/// A length or count in 8 bits; what is more than that saturates.
 pub(super) fn small(count: usize) -> u8 {
     u8::try_from(count).unwrap_or(u8::MAX)
+}
+
+/// The same in 16 bits.
+pub(super) fn medium(count: usize) -> u16 {
+    u16::try_from(count).unwrap_or(u16::MAX)
 }

@@ -1,5 +1,7 @@
 //! What can be wrong with octets that should be a message.
 
+use std::net::IpAddr;
+
 use super::NotifyType;
 
 /// Octets that are no IKEv2 message, or no payloads of one.
@@ -55,6 +57,14 @@ pub enum Malformed {
         /// The values it may have.
         expected: &'static str,
     },
+    /// A range of addresses that ends before it begins.
+    #[error("range from {first} to {last}: expected addresses in order")]
+    Reversed {
+        /// The first address.
+        first: IpAddr,
+        /// The last address.
+        last: IpAddr,
+    },
     /// More parts than we take from anyone.
     #[error("{what}: found more than {limit}, expected at most that many")]
     TooMany {
@@ -73,9 +83,11 @@ impl Malformed {
         match self {
             Self::Version { major } if *major > 2 => Some(NotifyType::INVALID_MAJOR_VERSION),
             Self::Datagram { .. } | Self::Version { .. } | Self::FragmentNumber { .. } => None,
-            Self::Short { .. } | Self::Trailing { .. } | Self::Field { .. } | Self::TooMany { .. } => {
-                Some(NotifyType::INVALID_SYNTAX)
-            }
+            Self::Short { .. }
+            | Self::Trailing { .. }
+            | Self::Field { .. }
+            | Self::Reversed { .. }
+            | Self::TooMany { .. } => Some(NotifyType::INVALID_SYNTAX),
         }
     }
 }

@@ -147,8 +147,7 @@ impl Header {
         }
         let exchange = Exchange(reader.u8()?);
         let bits = reader.u8()?;
-        let flags =
-            Flags { initiator: bits & Self::INITIATOR != 0, response: bits & Self::RESPONSE != 0 };
+        let flags = Flags { initiator: bits & Self::INITIATOR != 0, response: bits & Self::RESPONSE != 0 };
         let message_id = MessageId(reader.u32()?);
         let expected = usize::try_from(reader.u32()?).unwrap_or(usize::MAX);
         if found != expected {
@@ -164,4 +163,81 @@ impl Header {
 /// [`Malformed`] when it is no IKEv2 message or not the whole of one.
 pub fn decode_header(datagram: &[u8]) -> Result<Header, Malformed> {
     Header::decode(datagram).map(|(header, _)| header)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const OCTETS: [u8; 28] = [
+        1, 2, 3, 4, 5, 6, 7, 8, 0, 0, 0, 0, 0, 0, 0, 9, // SPIs
+        33, 0x20, 34, 0x08, 0, 0, 0, 7, 0, 0, 0, 28,
+    ];
+
+    fn header() -> Header {
+        Header {
+            initiator_spi: IkeSpi(0x0102_0304_0506_0708),
+            responder_spi: IkeSpi(9),
+            exchange: Exchange::SA_INIT,
+            flags: Flags { initiator: true, response: false },
+            message_id: MessageId(7),
+        }
+    }
+
+    fn changed(at: usize, value: u8) -> Result<Header, Malformed> {
+        let mut octets = OCTETS;
+        octets[at] = value;
+        decode_header(&octets)
+    }
+
+    #[test]
+    fn a_header_has_the_octets_of_the_rfc() {
+        let mut writer = Writer::default();
+        header().encode(&mut writer, PayloadType::SA, 28);
+        assert_eq!(writer.finish(), OCTETS);
+        assert_eq!(decode_header(&OCTETS), Ok(header()));
+        assert_eq!(header().initiator_spi.to_string(), "0102030405060708");
+    }
+
+    #[test]
+    fn other_major_versions_are_refused_and_only_higher_ones_answered() {
+        let answer = |octet| changed(17, octet).unwrap_err().notify();
+        assert_eq!(answer(0x10), None);
+        assert_eq!(answer(0x30), Some(crate::ike::wire::NotifyType::INVALID_MAJOR_VERSION));
+        assert_eq!(changed(17, 0x2f), Ok(header()));
+    }
+
+    #[test]
+    fn flags_are_read_one_by_one_and_others_ignored() {
+        let flags = |octet| changed(19, octet).unwrap().flags;
+        assert_eq!(flags(0xff), Flags { initiator: true, response: true });
+        assert_eq!(flags(0x20), Flags { initiator: false, response: true });
+        assert_eq!(flags(0xd7), Flags { initiator: false, response: false });
+    }
+
+    #[test]
+    fn the_length_is_that_of_the_datagram() {
+        assert_eq!(changed(27, 29), Err(Malformed::Datagram { found: 28, expected: 29 }));
+        assert_eq!(changed(27, 27), Err(Malformed::Datagram { found: 28, expected: 27 }));
+        assert!(changed(24, 255).is_err());
+        for length in 0..OCTETS.len() {
+            let found = decode_header(&OCTETS[..length]).unwrap_err();
+            assert_eq!(found, Malformed::Datagram { found: length, expected: 28 });
+            assert_eq!(found.notify(), None);
+        }
+    }
+
+    #[test]
+    fn a_reply_comes_from_the_other_side() {
+        let reply = header().reply();
+        assert_eq!((header().direction(), reply.direction()), (Direction::Request, Direction::Response));
+        assert_eq!(reply.flags, Flags { initiator: false, response: true });
+        assert_eq!(reply.reply().flags, Flags { initiator: true, response: true });
+    }
+
+    #[test]
+    fn message_ids_never_wrap() {
+        assert_eq!(MessageId::ZERO.next(), Some(MessageId(1)));
+        assert_eq!(MessageId(u32::MAX).next(), None);
+    }
 }

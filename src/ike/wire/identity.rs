@@ -39,3 +39,47 @@ impl Id {
         writer.finish()
     }
 }
+
+impl Id {
+    pub(super) fn encode(&self, writer: &mut Writer) {
+        encode_typed(self.kind.0, &self.data, writer);
+    }
+
+    pub(super) fn decode(what: &'static str, body: &[u8]) -> Result<Self, Malformed> {
+        let (kind, data) = decode_typed(what, body)?;
+        Ok(Self { kind: IdKind(kind), data })
+    }
+}
+
+/// A type, three reserved octets, data: the form of IDi, IDr and AUTH.
+pub(super) fn encode_typed(kind: u8, data: &[u8], writer: &mut Writer) {
+    writer.u8(kind);
+    writer.zeros(3);
+    writer.bytes(data);
+}
+
+/// The inverse of [`encode_typed`].
+pub(super) fn decode_typed(what: &'static str, body: &[u8]) -> Result<(u8, Vec<u8>), Malformed> {
+    let mut reader = Reader::new(what, body);
+    let kind = reader.u8()?;
+    reader.bytes(3)?;
+    Ok((kind, reader.rest().to_vec()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_body_is_what_authentication_covers() {
+        assert_eq!(Id::fqdn("a.b").body(), b"\x02\0\0\0a.b");
+        assert_eq!(Id::NULL.body(), [13, 0, 0, 0]);
+        assert_eq!(Id::key_id(vec![7]).body(), [11, 0, 0, 0, 7]);
+    }
+
+    #[test]
+    fn reserved_octets_are_ignored() {
+        assert_eq!(Id::decode("IDi payload", &[2, 9, 9, 9, b'a']), Ok(Id::fqdn("a")));
+        assert!(Id::decode("IDi payload", &[2, 0, 0]).is_err());
+    }
+}

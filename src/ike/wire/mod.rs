@@ -26,9 +26,7 @@ pub use error::Malformed;
 pub use header::{Direction, Flags, Header, IkeSpi, MessageId, decode_header};
 pub use identity::Id;
 pub use notify::{Delete, Notify};
-pub use packet::{
-    Body, Packet, Room, Sealable, decode, encode_clear, encode_encrypted, intermediate_header,
-};
+pub use packet::{Body, Packet, Room, Sealable, decode, encode_clear, encode_encrypted, intermediate_header};
 pub use payload::{MOST_PAYLOADS, Payload, decode_payloads, encode_payloads};
 pub use proposal::{Proposal, Transform};
 pub use registry::{
