@@ -9,7 +9,7 @@ use super::reason::CloseReason;
 use super::wire::{Id, TrafficSelector};
 use crate::id::Spi;
 use crate::secret::KeyMaterial;
-use crate::suite::Suite;
+use crate::suite::{SequenceNumbers, Suite};
 
 /// A socket of the owner, by the number the owner gave it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -182,15 +182,6 @@ pub enum ChildRefusal {
     /// The kernel did not take it; the peer is told `NO_ADDITIONAL_SAS`.
     #[error("the kernel refused the SA")]
     Kernel,
-}
-
-/// Whether ESP sequence numbers have 64 bits (RFC 4304).
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
-pub enum SequenceNumbers {
-    /// 32 bits.
-    Short,
-    /// 64 bits, the upper half not on the wire.
-    Extended,
 }
 
 /// Whether the outbound SA may be used as soon as it is installed.

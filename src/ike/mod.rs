@@ -40,18 +40,21 @@
 pub mod crypto;
 mod endpoint;
 mod event;
+pub mod proposal;
 mod reason;
+mod sa;
 mod settings;
+mod snapshot;
 pub mod wire;
 
 pub use endpoint::Endpoint;
 pub use event::{
     AddressRequest, Addresses, ChildAnswer, ChildId, ChildKeys, ChildRefusal, ChildWanted, DirectionKeys,
-    EspPorts, Event, Family, How, Outbound, Output, Path, PeerAuthenticated, SaHandle, SequenceNumbers,
-    SocketId,
+    EspPorts, Event, Family, How, Outbound, Output, Path, PeerAuthenticated, SaHandle, SocketId,
 };
 pub use reason::{CloseReason, Step};
 pub use settings::{
     Anonymous, Connect, Credentials, Encapsulate, HalfOpen, Lifetimes, OwnAuth, PeerTable, Proposals,
     Retransmission, Settings,
 };
+pub use snapshot::{BadSnapshot, Snapshot};

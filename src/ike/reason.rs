@@ -1,6 +1,7 @@
 //! Why a connection ended, for the eyes of an admin.
 
 use std::fmt;
+use std::fmt::Write as _;
 
 use serde::{Deserialize, Serialize};
 
@@ -63,7 +64,7 @@ pub enum CloseReason {
     #[error("{0}: {1}")]
     KeyExchange(Step, KeError),
     /// The peer is not the one we want to talk to.
-    #[error("IKE_AUTH: the peer says it is {found}: expected {expected}")]
+    #[error("IKE_AUTH: the peer says it is {}: expected {}", shown(found), shown(expected))]
     WrongIdentity {
         /// Who it says it is.
         found: Id,
@@ -71,7 +72,7 @@ pub enum CloseReason {
         expected: Id,
     },
     /// We have no key for who the peer says it is, or do not serve whoever comes in this way.
-    #[error("IKE_AUTH: {0} is nobody we serve")]
+    #[error("IKE_AUTH: {} is nobody we serve", shown(_0))]
     UnknownPeer(Id),
     /// The peer is not who it says it is.
     #[error("IKE_AUTH: {0}")]
@@ -103,4 +104,16 @@ pub enum CloseReason {
     /// Our own crypto failed.
     #[error("{0}: the crypto library failed")]
     Internal(Step),
+}
+
+/// An identity in one line that harms no terminal: names as they are, the rest in hexadecimal.
+pub(super) fn shown(id: &Id) -> String {
+    match std::str::from_utf8(&id.data) {
+        _ if id.data.is_empty() => id.kind.to_string(),
+        Ok(name) if name.chars().all(|c| c.is_ascii_graphic()) => name.to_owned(),
+        _ => id.data.iter().fold(format!("{} ", id.kind), |mut text, octet| {
+            let _ = write!(text, "{octet:02x}");
+            text
+        }),
+    }
 }

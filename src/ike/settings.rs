@@ -4,11 +4,11 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::crypto::{IkeSuite, PublicKey, SigningKey};
+use super::crypto::{PublicKey, SigningKey};
 use super::event::{AddressRequest, Path};
-use super::wire::{Id, KeMethod, TrafficSelector};
+use super::proposal::{EspOffer, IkeOffer};
+use super::wire::{Id, TrafficSelector};
 use crate::secret::KeyMaterial;
-use crate::suite::Suite;
 
 /// Settings of a whole [`super::Endpoint`].
 #[derive(Debug, Clone)]
@@ -32,17 +32,14 @@ pub struct Settings {
 }
 
 /// Algorithms, best first.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 pub struct Proposals {
-    /// Of IKE SAs. As responder, suites with `additional` key exchanges are chosen only when the peer offers
-    /// them.
-    pub ike: Vec<IkeSuite>,
-    /// Of child SAs.
-    pub esp: Vec<Suite>,
-    /// Key exchanges when a child SA is rekeyed. `None` in the list stands for going without, so that
-    /// `[Some(X25519), None]` prefers forward secrecy and takes less (libreswan insists on the one, some
-    /// strongSwan configurations on the other).
-    pub child_ke: Vec<Option<KeMethod>>,
+    /// Of IKE SAs. Additional key exchanges take place in IKE_INTERMEDIATE (RFC 9370); a rekeyed IKE SA has
+    /// none of its own, for its keys come from those that had.
+    pub ike: IkeOffer,
+    /// Of child SAs. Its key exchanges are for further child SAs and for rekeying; additional ones are not
+    /// made, so leave them out.
+    pub esp: EspOffer,
 }
 
 /// How long SAs live. Rekeying starts up to a tenth earlier, at random, so that neither the two ends nor the
@@ -196,6 +193,6 @@ impl Default for HalfOpen {
 
 impl std::fmt::Debug for Credentials {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "Credentials({})", self.identity)
+        write!(f, "Credentials({})", super::reason::shown(&self.identity))
     }
 }

@@ -11,14 +11,12 @@ use super::selectors::lie_within;
 use crate::entropy::{Entropy, Seeded};
 use crate::id::Spi;
 use crate::ike::crypto::{KeError, KeyExchange, KeySchedule, Nonces, Role, SharedSecret};
-use crate::ike::event::{
-    Addresses, ChildId, ChildKeys, DirectionKeys, EspPorts, Outbound, Path, SequenceNumbers,
-};
-use crate::ike::proposal::{EspChoice, accept_esp, offer_esp};
+use crate::ike::event::{Addresses, ChildId, ChildKeys, DirectionKeys, EspPorts, Outbound, Path};
+use crate::ike::proposal::{EspChosen, EspOffer};
 use crate::ike::reason::{CloseReason, Step};
 use crate::ike::snapshot::Octets;
 use crate::ike::wire::{KeMethod, NotifyType, Payload, TrafficSelector};
-use crate::suite::Suite;
+use crate::suite::{SequenceNumbers, Suite};
 use crate::time::Instant;
 
 /// Octets of our nonces; at least half the size of the largest PRF key (RFC 7296 §2.10).
@@ -167,7 +165,7 @@ impl Child {
         cx: &mut Cx<'_>,
         id: ChildId,
         own_spi: Spi,
-        choice: &EspChoice,
+        (choice, peer_spi): (&EspChosen, Spi),
         ingredients: &Ingredients<'_>,
         (local, remote): (Vec<TrafficSelector>, Vec<TrafficSelector>),
     ) -> Self {
@@ -181,9 +179,9 @@ impl Child {
         Self {
             id,
             suite: choice.suite,
-            sequence_numbers: choice.sequence_numbers,
+            sequence_numbers: choice.sequence,
             inbound: DirectionKeys { spi: own_spi, key: r#in },
-            outbound: DirectionKeys { spi: choice.spi, key: out },
+            outbound: DirectionKeys { spi: peer_spi, key: out },
             local,
             remote,
             soft: earlier(cx, lifetimes.child_soft),
@@ -243,15 +241,9 @@ impl ChildOffer {
 
     /// The payloads of a CREATE_CHILD_SA request, in the order of RFC 7296 appendix C.
     pub(super) fn payloads(&self, cx: &Cx<'_>) -> Result<Vec<Payload>, KeError> {
-        let proposals = &cx.settings.proposals;
-        // The key exchange whose value we send comes first.
-        let sent = self.ke.as_ref().map(|ke| ke.method);
-        let mut methods = vec![sent];
-        methods.extend(proposals.child_ke.iter().copied().filter(|method| *method != sent));
-        let mut payloads = vec![
-            Payload::Sa(offer_esp(&proposals.esp, &methods, self.spi)),
-            Payload::Nonce(self.nonce.clone()),
-        ];
+        let offer = led_by(&cx.settings.proposals.esp, self.ke.as_ref().map(|ke| ke.method));
+        let mut payloads =
+            vec![Payload::Sa(offer.to_wire(self.spi.get())), Payload::Nonce(self.nonce.clone())];
         if let Some(ke) = &self.ke {
             payloads.push(ke.payload()?);
         }
@@ -272,14 +264,12 @@ impl ChildOffer {
         else {
             return Err(BadAnswer::Incomplete);
         };
-        let proposals = &cx.settings.proposals;
-        let choice =
-            accept_esp(&proposals.esp, &proposals.child_ke, &sa).map_err(|_| BadAnswer::NoProposal)?;
+        let offer = led_by(&cx.settings.proposals.esp, self.ke.as_ref().map(|ke| ke.method));
+        let choice = offer.check(&sa).map_err(|_| BadAnswer::NoProposal)?;
+        let peer_spi = Spi::try_from(choice.peer_spi).map_err(|_| BadAnswer::Incomplete)?;
         let shared = match (choice.ke, &self.ke, contents.ke) {
             (None, _, _) => Vec::new(),
-            (Some(chosen), Some(ours), Some((method, data)))
-                if chosen == ours.method && chosen == method =>
-            {
+            (Some(chosen), Some(ours), Some((method, data))) if chosen == ours.method && chosen == method => {
                 vec![ours.finish(&data).map_err(BadAnswer::Ke)?]
             }
             (Some(_), _, _) => return Err(BadAnswer::Incomplete),
@@ -290,7 +280,20 @@ impl ChildOffer {
         }
         let nonces = Nonces { initiator: &self.nonce, responder: &nonce };
         let ingredients = Ingredients { keys, role: Role::Initiator, nonces, shared: &shared };
-        let child = Child::new(cx, self.id, self.spi, &choice, &ingredients, (ts_i, ts_r));
+        let child = Child::new(cx, self.id, self.spi, (&choice, peer_spi), &ingredients, (ts_i, ts_r));
         Ok((child, nonce))
+    }
+}
+
+/// The offer with the key exchange that we send a value for in front; without additional ones.
+fn led_by(offer: &EspOffer, ke: Option<KeMethod>) -> EspOffer {
+    let mut offer = EspOffer { additional: Vec::new(), ..offer.clone() };
+    match ke {
+        Some(first) => {
+            offer.ke.retain(|method| *method != first);
+            offer.ke.insert(0, first);
+            offer
+        }
+        None => offer.without_ke(),
     }
 }

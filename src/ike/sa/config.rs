@@ -108,10 +108,8 @@ mod tests {
 
     #[test]
     fn one_address_of_a_family_and_none_of_a_wrong_length() {
-        let attribute = |data: &[u8]| Attribute {
-            kind: AttributeType::INTERNAL_IP4_ADDRESS,
-            data: data.to_vec(),
-        };
+        let attribute =
+            |data: &[u8]| Attribute { kind: AttributeType::INTERNAL_IP4_ADDRESS, data: data.to_vec() };
         let attributes = vec![attribute(&[1]), attribute(&[10, 0, 0, 1]), attribute(&[10, 0, 0, 2])];
         let found = given(&Configuration { kind: CpType::REPLY, attributes });
         assert_eq!(found.addresses, ["10.0.0.1".parse::<IpAddr>().unwrap()]);

@@ -1,24 +1,24 @@
 //! The payloads of a message, sorted by what they are.
 
 use crate::ike::wire::{
-    AuthMethod, Configuration, Delete, Direction, Exchange, Id, Illegal, KeMethod, Notify, NotifyType, Payload,
-    Proposal, TrafficSelector, rules,
+    AuthMethod, Configuration, Delete, Direction, Exchange, Id, Illegal, KeMethod, Notify, NotifyType,
+    Payload, Proposal, TrafficSelector, rules,
 };
 
 /// The payloads of a message that [`rules::check`] allows. What has no field here is ignored.
 #[derive(Debug, Default)]
-pub(super) struct Contents {
-    pub(super) sa: Option<Vec<Proposal>>,
-    pub(super) ke: Option<(KeMethod, Vec<u8>)>,
-    pub(super) nonce: Option<Vec<u8>>,
-    pub(super) id_i: Option<Id>,
-    pub(super) id_r: Option<Id>,
-    pub(super) auth: Option<(AuthMethod, Vec<u8>)>,
-    pub(super) ts_i: Option<Vec<TrafficSelector>>,
-    pub(super) ts_r: Option<Vec<TrafficSelector>>,
-    pub(super) cp: Option<Configuration>,
-    pub(super) notifies: Vec<Notify>,
-    pub(super) deletes: Vec<Delete>,
+pub(in crate::ike) struct Contents {
+    pub(in crate::ike) sa: Option<Vec<Proposal>>,
+    pub(in crate::ike) ke: Option<(KeMethod, Vec<u8>)>,
+    pub(in crate::ike) nonce: Option<Vec<u8>>,
+    pub(in crate::ike) id_i: Option<Id>,
+    pub(in crate::ike) id_r: Option<Id>,
+    pub(in crate::ike) auth: Option<(AuthMethod, Vec<u8>)>,
+    pub(in crate::ike) ts_i: Option<Vec<TrafficSelector>>,
+    pub(in crate::ike) ts_r: Option<Vec<TrafficSelector>>,
+    pub(in crate::ike) cp: Option<Configuration>,
+    pub(in crate::ike) notifies: Vec<Notify>,
+    pub(in crate::ike) deletes: Vec<Delete>,
 }
 
 impl Contents {
@@ -26,7 +26,7 @@ impl Contents {
     ///
     /// # Errors
     /// [`Illegal`] when the exchange does not allow them.
-    pub(super) fn of(
+    pub(in crate::ike) fn of(
         exchange: Exchange,
         direction: Direction,
         encrypted: bool,
@@ -58,17 +58,17 @@ impl Contents {
     }
 
     /// The first notification of a kind.
-    pub(super) fn notify(&self, kind: NotifyType) -> Option<&Notify> {
+    pub(in crate::ike) fn notify(&self, kind: NotifyType) -> Option<&Notify> {
         self.notifies.iter().find(|notify| notify.kind == kind)
     }
 
     /// Whether there is a notification of a kind.
-    pub(super) fn has(&self, kind: NotifyType) -> bool {
+    pub(in crate::ike) fn has(&self, kind: NotifyType) -> bool {
         self.notify(kind).is_some()
     }
 
     /// The first error, which in a response means that the request failed (RFC 7296 §2.21).
-    pub(super) fn error(&self) -> Option<&Notify> {
+    pub(in crate::ike) fn error(&self) -> Option<&Notify> {
         self.notifies.iter().find(|notify| notify.kind.is_error())
     }
 }

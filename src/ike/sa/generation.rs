@@ -3,7 +3,9 @@
 use super::Cx;
 use super::established::InFlight;
 use super::reassembly::{self, Piece, Reassembly};
-use crate::ike::crypto::{IkeSuite, KeySchedule, Opened, Outgoing, Role, protect, unprotect};
+use crate::ike::crypto::{
+    IkeSuite, KeySchedule, Nonces, Opened, Outgoing, Role, SharedSecret, protect, unprotect,
+};
 use crate::ike::event::Path;
 use crate::ike::wire::{
     Body, Direction, Exchange, Flags, Header, IkeSpi, Malformed, MessageId, Packet, Payload, PayloadType,
@@ -19,6 +21,8 @@ pub(in crate::ike) struct Generation {
     pub(in crate::ike) role: Role,
     pub(in crate::ike) suite: IkeSuite,
     pub(in crate::ike) keys: KeySchedule,
+    /// The keys of the last request, when they were others.
+    before: Option<KeySchedule>,
     /// The largest datagram, when the peer puts fragments together.
     pub(in crate::ike) limit: Option<usize>,
     pub(super) outgoing: Outgoing,
@@ -79,6 +83,7 @@ impl Generation {
             suite,
             outgoing: keys.outgoing(role),
             keys,
+            before: None,
             limit,
             next_request,
             in_flight: None,
@@ -97,10 +102,12 @@ impl Generation {
         }
     }
 
-    /// Replaces the keys after an additional key exchange (RFC 9370 §2.2.2).
-    pub(in crate::ike) fn rekey(&mut self, keys: KeySchedule) {
+    /// Replaces the keys after an additional key exchange (RFC 9370 §2.2.2); the nonces are those of
+    /// IKE_SA_INIT.
+    pub(in crate::ike) fn mix_in(&mut self, nonces: Nonces<'_>, secret: &SharedSecret) {
+        let keys = self.keys.updated(nonces, secret, self.initiator_spi, self.responder_spi);
         self.outgoing = keys.outgoing(self.role);
-        self.keys = keys;
+        self.before = Some(std::mem::replace(&mut self.keys, keys));
     }
 
     /// The header of our next request.
@@ -135,6 +142,7 @@ impl Generation {
         payloads: &[Payload],
     ) {
         let datagrams = self.seal(cx, &header.reply(), payloads);
+        self.before = None;
         for datagram in &datagrams {
             cx.transmit(path, datagram.clone());
         }
@@ -176,7 +184,8 @@ impl Generation {
         if matches!(packet.body, Body::Clear(_)) {
             return None;
         }
-        let opened = unprotect(&self.keys.incoming(self.role), packet).ok()?;
+        let keys = if repeated { self.before.as_ref().unwrap_or(&self.keys) } else { &self.keys };
+        let opened = unprotect(&keys.incoming(self.role), packet).ok()?;
         if repeated {
             // RFC 7383 §2.6.1: only the first fragment of a repetition is answered.
             if matches!(opened, Opened::Whole { .. } | Opened::Fragment { number: 1, .. }) {

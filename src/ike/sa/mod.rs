@@ -7,6 +7,7 @@ mod auth;
 mod child;
 mod config;
 mod connecting;
+mod contents;
 mod established;
 mod generation;
 mod init;
@@ -18,7 +19,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 pub(super) use accepting::{Accepting, Refused};
 pub(super) use connecting::Connecting;
+pub(super) use contents::Contents;
 pub(super) use established::{Established, SavedSa};
+pub(super) use generation::Generation;
 
 use super::event::{Event, Output, Path, SaHandle};
 use super::reason::CloseReason;
@@ -60,9 +63,9 @@ pub(super) enum Sa {
 }
 
 impl Sa {
-    pub(super) fn datagram(self, cx: &mut Cx<'_>, path: Path, packet: &Packet<'_>) -> Self {
+    pub(super) fn datagram(self, cx: &mut Cx<'_>, path: Path, octets: &[u8], packet: &Packet<'_>) -> Self {
         match self {
-            Self::Connecting(sa) => sa.datagram(cx, path, packet),
+            Self::Connecting(sa) => sa.datagram(cx, path, octets, packet),
             Self::Accepting(sa) => sa.datagram(cx, path, packet),
             Self::Established(sa) => sa.datagram(cx, path, packet),
             Self::Closed => self,

@@ -1,17 +1,20 @@
 //! Requests of the peer whose answer has to wait until the owner has installed a child SA.
 
 use super::{Established, Purpose};
+use crate::id::Spi;
 use crate::ike::crypto::{Nonces, Role, SharedSecret};
 use crate::ike::event::{
     AddressRequest, Addresses, ChildAnswer, ChildId, ChildRefusal, ChildWanted, Event, Path,
 };
-use crate::ike::proposal::{EspChoice, answer_esp};
+use crate::ike::proposal::EspChosen;
 use crate::ike::reason::CloseReason;
 use crate::ike::sa::child::{Child, ChildState, Collision, Ingredients, Sending};
 use crate::ike::sa::generation::Inbox;
 use crate::ike::sa::selectors::narrow;
 use crate::ike::sa::{Cx, config};
-use crate::ike::wire::{Exchange, Header, IkeSpi, KeMethod, Notify, NotifyType, Payload, TrafficSelector};
+use crate::ike::wire::{
+    Exchange, Header, IkeSpi, KeMethod, Notify, NotifyType, Payload, Proposal, TrafficSelector,
+};
 
 /// A request that is not answered yet.
 #[derive(Debug)]
@@ -28,6 +31,8 @@ pub(in crate::ike) struct Held {
 /// What the request waits for.
 #[derive(Debug)]
 pub(in crate::ike) enum Stage {
+    /// Nothing: it is about to be answered with an error.
+    None,
     /// [`crate::ike::Endpoint::answer_child`].
     Wanted(Box<Wanted>),
     /// [`crate::ike::Endpoint::child_installed`].
@@ -44,7 +49,8 @@ pub(in crate::ike) enum Stage {
 /// A child SA the peer asks for, with all that both sides have put into it.
 #[derive(Debug)]
 pub(in crate::ike) struct Wanted {
-    pub(in crate::ike) choice: EspChoice,
+    pub(in crate::ike) choice: EspChosen,
+    pub(in crate::ike) peer_spi: Spi,
     pub(in crate::ike) nonces: (Vec<u8>, Vec<u8>),
     /// Our nonce and KE payload, where the exchange has them.
     pub(in crate::ike) payloads: Vec<Payload>,
@@ -112,8 +118,7 @@ impl Established {
 
     fn answered(&mut self, cx: &mut Cx<'_>, mut held: Held, answer: Result<ChildAnswer, ChildRefusal>) {
         let Stage::Wanted(mut wanted) = held.stage else { return };
-        held.stage =
-            Stage::Installing { child: ChildId(0), replaces: wanted.replaces, payloads: Vec::new() };
+        held.stage = Stage::None;
         let answer = match answer {
             Ok(answer) => answer,
             Err(refusal) => return self.refuse(cx, held, Notify::new(Held::notify_of(refusal))),
@@ -131,7 +136,8 @@ impl Established {
     pub(super) fn make_child(&mut self, cx: &mut Cx<'_>, mut held: Held, wanted: Wanted, given: Addresses) {
         let Some(member) = self.member(held.spi) else { return };
         let keys = member.sa.keys.clone();
-        let Wanted { choice, nonces, payloads: exchanged, shared, ts_i, ts_r, request, replaces } = wanted;
+        let Wanted { choice, peer_spi, nonces, payloads: exchanged, shared, ts_i, ts_r, request, replaces } =
+            wanted;
         let id = ChildId(self.next_child);
         self.next_child += 1;
         let spi = cx.new_esp_spi();
@@ -145,11 +151,12 @@ impl Established {
         if request.is_some() {
             payloads.push(Payload::Cp(config::reply(&given)));
         }
-        payloads.push(Payload::Sa(answer_esp(&choice, spi)));
+        let answer = Proposal { spi: spi.get().to_be_bytes().to_vec(), ..choice.answer.clone() };
+        payloads.push(Payload::Sa(vec![answer]));
         payloads.extend(exchanged);
         payloads.push(Payload::TsI(ts_i.clone()));
         payloads.push(Payload::TsR(ts_r.clone()));
-        let mut child = Child::new(cx, id, spi, &choice, &ingredients, (ts_r, ts_i));
+        let mut child = Child::new(cx, id, spi, (&choice, peer_spi), &ingredients, (ts_r, ts_i));
         if replaces.is_some() {
             child.sending = Sending::Waits;
         }
@@ -208,7 +215,7 @@ impl Established {
     }
 
     /// Answers with an error; in IKE_AUTH the IKE SA comes to be even so (RFC 7296 §1.2).
-    pub(super) fn refuse(&mut self, cx: &mut Cx<'_>, held: Held, notify: Notify) {
+    pub(in crate::ike::sa) fn refuse(&mut self, cx: &mut Cx<'_>, held: Held, notify: Notify) {
         self.reply_held(cx, held, vec![Payload::Notify(notify)]);
     }
 

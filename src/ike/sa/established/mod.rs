@@ -16,9 +16,11 @@ mod timers;
 
 use std::collections::VecDeque;
 
-pub(in crate::ike) use held::{Held, Stage, Wanted};
+pub(in crate::ike::sa) use held::{Held, Stage, Wanted, other_ke};
+pub(in crate::ike::sa) use requests::critical;
 pub(in crate::ike) use saved::SavedSa;
 pub(super) use tasks::{InFlight, Purpose, Task};
+pub(super) use timers::FAR;
 
 use super::child::{Child, Ephemeral};
 use super::generation::Generation;
@@ -134,8 +136,7 @@ pub(in crate::ike) struct IkeOffer {
 impl Nat {
     /// ESP goes into UDP when there is a NAT at either end.
     pub(in crate::ike) fn encapsulation(self, path: Path) -> Option<EspPorts> {
-        (self != Self::default())
-            .then_some(EspPorts { local: path.local.port(), remote: path.remote.port() })
+        (self != Self::default()).then_some(EspPorts { local: path.local.port(), remote: path.remote.port() })
     }
 }
 
@@ -155,11 +156,11 @@ impl Established {
             nat,
             generations: vec![Member { sa, standing: Standing::Current }],
             children: Vec::new(),
-            next_child: 1,
+            next_child: FIRST_CHILD.0 + 1,
             queue: VecDeque::new(),
             held: None,
             installing: None,
-            probe_at: lifetimes.probe.map_or(timers::FAR, |silence| cx.now + silence),
+            probe_at: lifetimes.probe.map_or(FAR, |silence| cx.now + silence),
             soft: super::child::earlier(cx, lifetimes.ike_soft),
             hard: cx.now + lifetimes.ike_hard,
             childless_end: cx.now + lifetimes.childless,
@@ -272,6 +273,9 @@ impl Established {
         Sa::Closed
     }
 }
+
+/// The number of the child SA of IKE_AUTH.
+pub(super) const FIRST_CHILD: ChildId = ChildId(1);
 
 /// How long we try to tell the peer that the connection ends.
 const CLOSING: std::time::Duration = std::time::Duration::from_secs(10);

@@ -129,9 +129,8 @@ impl Established {
                 let Wish { id, local, remote, ke } = *wish;
                 let ke = ke.or_else(|| preferred(cx));
                 let offer = ChildOffer::new(cx, id, None, ke, (local, remote));
-                let payloads = offer
-                    .payloads(cx)
-                    .map_err(|error| CloseReason::KeyExchange(Step::CreateChild, error))?;
+                let payloads =
+                    offer.payloads(cx).map_err(|error| CloseReason::KeyExchange(Step::CreateChild, error))?;
                 let purpose = Purpose::Child(Box::new(offer));
                 self.send(cx, spi, Exchange::CREATE_CHILD_SA, &payloads, purpose);
             }
@@ -162,9 +161,8 @@ impl Established {
         let ke = ke.or_else(|| preferred(cx));
         let offer = ChildOffer::new(cx, new, Some(id), ke, selectors);
         let mut payloads = vec![Payload::Notify(rekeyed)];
-        payloads.extend(
-            offer.payloads(cx).map_err(|error| CloseReason::KeyExchange(Step::CreateChild, error))?,
-        );
+        payloads
+            .extend(offer.payloads(cx).map_err(|error| CloseReason::KeyExchange(Step::CreateChild, error))?);
         self.send(cx, spi, Exchange::CREATE_CHILD_SA, &payloads, Purpose::Child(Box::new(offer)));
         Ok(())
     }
@@ -234,7 +232,11 @@ impl Established {
         self.settle(cx, Ok(()))
     }
 
-    pub(in crate::ike) fn rekey_child(mut self: Box<Self>, cx: &mut Cx<'_>, id: ChildId) -> crate::ike::sa::Sa {
+    pub(in crate::ike) fn rekey_child(
+        mut self: Box<Self>,
+        cx: &mut Cx<'_>,
+        id: ChildId,
+    ) -> crate::ike::sa::Sa {
         if self.closing.is_none() {
             self.ask(Task::RekeyChild(id, None));
         }
@@ -258,7 +260,11 @@ impl Established {
         (self.settle(cx, Ok(())), id)
     }
 
-    pub(in crate::ike) fn close_child(mut self: Box<Self>, cx: &mut Cx<'_>, id: ChildId) -> crate::ike::sa::Sa {
+    pub(in crate::ike) fn close_child(
+        mut self: Box<Self>,
+        cx: &mut Cx<'_>,
+        id: ChildId,
+    ) -> crate::ike::sa::Sa {
         self.delete_child(cx, id, None);
         self.settle(cx, Ok(()))
     }
@@ -266,5 +272,5 @@ impl Established {
 
 /// The key exchange for a child SA that the settings prefer.
 fn preferred(cx: &Cx<'_>) -> Option<KeMethod> {
-    cx.settings.proposals.child_ke.first().copied().flatten()
+    cx.settings.proposals.esp.guess()
 }

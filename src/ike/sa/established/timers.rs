@@ -128,4 +128,4 @@ impl Established {
 }
 
 /// Never.
-pub(super) const FAR: Instant = Instant::from_epoch(std::time::Duration::MAX);
+pub(in crate::ike::sa) const FAR: Instant = Instant::from_epoch(std::time::Duration::MAX);
