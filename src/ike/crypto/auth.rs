@@ -312,3 +312,6 @@ fn null_or_nothing(mut fields: Reader<'_>) -> Option<()> {
     }
     fields.end()
 }
+
+#[cfg(test)]
+mod tests;

@@ -134,3 +134,69 @@ where
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::secret::KeyMaterial;
+
+    /// The IKE message of RFC 7634 appendix B, and what Python's `cryptography` makes of the same with
+    /// AES-GCM (RFC 5282).
+    #[test]
+    fn aead_messages_are_those_of_rfc_7634_and_of_another_implementation() {
+        let hex = |text| KeyMaterial::from_hex(text).unwrap().expose().to_vec();
+        let aad = hex("c0c1c2c3c4c5c6c7d0d1d2d3d4d5d6d72e202500000000090000004529000029");
+        let iv = hex("1011121314151617");
+        let plain = hex("0000000c000040010000000a00");
+        let key: Vec<u8> = (0x80..0xa4).collect();
+        let short = [&key[..16], &key[32..]].concat();
+        for (encryption, key, expected) in [
+            (
+                Encryption::ChaCha20Poly1305,
+                &key,
+                "610394701f8d017f7c129248896b71bfe25236efd7cdc67066906315b2",
+            ),
+            (Encryption::AesGcm256, &key, "9440c4dcb893200cfb55f6fdcc30045d78376cd938f8f24d89b4ab48f2"),
+            (Encryption::AesGcm128, &short, "9146c4ffacb89c2bc9f175a7fa300a7cc3736a7d6febaa1cde9ff2970d"),
+        ] {
+            let cipher = Cipher { encryption, integrity: None, key, integrity_key: &[] };
+            let mut body = [&iv[..], &plain, &[0; 16]].concat();
+            cipher.seal(&aad, &mut body).unwrap();
+            assert_eq!(body[8..], hex(expected), "{encryption}");
+            assert_eq!(cipher.open(&aad, &body).unwrap(), plain, "{encryption}");
+        }
+    }
+
+    /// RFC 3602 §4, case 2.
+    #[test]
+    fn cbc_is_that_of_rfc_3602() {
+        let hex = |text| KeyMaterial::from_hex(text).unwrap().expose().to_vec();
+        let key = hex("c286696d887c9aa0611bbb3e2025a45a");
+        let plain: Vec<u8> = (0..32).collect();
+        let integrity = Some(Integrity::HmacSha1_96);
+        let cipher =
+            Cipher { encryption: Encryption::AesCbc128, integrity, key: &key, integrity_key: &[1; 20] };
+        let mut body = [hex("562e17996d093d28ddb3ba695a2e6f58"), plain, vec![0; 12]].concat();
+        cipher.seal(&[], &mut body).unwrap();
+        assert_eq!(body[16..48], hex("d296cd94c2cccf8a3a863028b5e1dc0a7586602d253cfff91b8266bea6d61ab1"));
+    }
+
+    #[test]
+    fn keys_and_algorithms_that_do_not_fit_fail() {
+        let cipher =
+            |encryption, integrity, key| Cipher { encryption, integrity, key, integrity_key: &[1; 20] };
+        let sha1 = Some(Integrity::HmacSha1_96);
+        let refused = [
+            cipher(Encryption::AesGcm128, None, &[0; 21][..]),
+            cipher(Encryption::AesGcm128, None, &[0; 3]),
+            cipher(Encryption::AesGcm128, sha1, &[0; 20]),
+            cipher(Encryption::AesCbc128, None, &[0; 16]),
+            cipher(Encryption::AesCbc128, sha1, &[0; 32]),
+        ];
+        for cipher in refused {
+            assert_eq!(cipher.seal(&[], &mut [0; 64]), Err(Failed));
+        }
+        let uneven = cipher(Encryption::AesCbc128, sha1, &[0; 16]);
+        assert_eq!(uneven.seal(&[], &mut [0; 16 + 17 + 12]), Err(Failed));
+    }
+}

@@ -105,3 +105,45 @@ impl fmt::Debug for CookieJar {
         write!(f, "CookieJar(version {})", self.current.version)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::entropy::Seeded;
+
+    const SPI: IkeSpi = IkeSpi(7);
+    const NONCE: &[u8] = &[1; 32];
+
+    fn source() -> IpAddr {
+        IpAddr::from([192, 0, 2, 1])
+    }
+
+    #[test]
+    fn a_cookie_is_good_for_one_initiator_only() {
+        let jar = CookieJar::new(&mut Seeded::new([1; 32]));
+        let cookie = jar.issue(NONCE, source(), SPI);
+        assert_eq!(jar.check(&cookie, NONCE, source(), SPI), CookieCheck::Good);
+        assert_eq!(jar.check(&cookie, &[2; 32], source(), SPI), CookieCheck::Bad);
+        assert_eq!(jar.check(&cookie, NONCE, IpAddr::from([192, 0, 2, 2]), SPI), CookieCheck::Bad);
+        assert_eq!(jar.check(&cookie, NONCE, source(), IkeSpi(8)), CookieCheck::Bad);
+        assert_eq!(jar.check(&[], NONCE, source(), SPI), CookieCheck::Bad);
+        assert_eq!(jar.check(&cookie[..COOKIE - 1], NONCE, source(), SPI), CookieCheck::Bad);
+        for at in 0..COOKIE {
+            let mut bad = cookie;
+            bad[at] ^= 1;
+            assert_eq!(jar.check(&bad, NONCE, source(), SPI), CookieCheck::Bad, "{at}");
+        }
+    }
+
+    #[test]
+    fn a_cookie_outlives_one_rotation() {
+        let mut entropy = Seeded::new([2; 32]);
+        let mut jar = CookieJar::new(&mut entropy);
+        let cookie = jar.issue(NONCE, source(), SPI);
+        jar.rotate(&mut entropy);
+        assert_ne!(jar.issue(NONCE, source(), SPI), cookie);
+        assert_eq!(jar.check(&cookie, NONCE, source(), SPI), CookieCheck::Good);
+        jar.rotate(&mut entropy);
+        assert_eq!(jar.check(&cookie, NONCE, source(), SPI), CookieCheck::Bad);
+    }
+}

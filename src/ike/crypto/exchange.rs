@@ -251,3 +251,146 @@ impl Curve {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use aws_lc_rs::{digest, kem};
+
+    use super::*;
+    use crate::entropy::Seeded;
+    use crate::secret::KeyMaterial;
+
+    const METHODS: [KeMethod; 4] = [KeMethod::X25519, KeMethod::P256, KeMethod::P384, KeMethod::MLKEM768];
+
+    /// Gives the same octets again and again.
+    struct Fixed(Vec<u8>);
+
+    impl Entropy for Fixed {
+        fn public_fill(&mut self, _: &mut [u8]) {}
+
+        fn secret_fill(&mut self, octets: &mut [u8]) {
+            octets.copy_from_slice(&self.0);
+        }
+    }
+
+    fn hex(text: &str) -> Vec<u8> {
+        KeyMaterial::from_hex(text).unwrap().expose().to_vec()
+    }
+
+    fn start(method: KeMethod, private: &str) -> KeyExchange {
+        KeyExchange::start(method, &mut Fixed(hex(private))).unwrap()
+    }
+
+    /// RFC 7748 §6.1.
+    #[test]
+    fn x25519_is_that_of_rfc_7748() {
+        let alice =
+            start(KeMethod::X25519, "77076d0a7318a57d3c16c17251b26645df4c2f87ebc0992ab177fba51db92c2a");
+        let bob = start(KeMethod::X25519, "5dab087e624a8a4b79e17f8b83800ee66f3bb1292618b6fd1c2f8b27ff88e0eb");
+        let public = hex("de9edb7d7b7dc1b4d35b61c2ece435373f8343c85b78674dadfc7e146f882b4f");
+        assert_eq!(alice.public(), hex("8520f0098930a754748b7ddcb43ef75a0dbf3a0d26381af4eba4a98eaa9b4e6a"));
+        assert_eq!(bob.public(), public);
+        assert_eq!(
+            alice.finish(&public).unwrap().expose(),
+            hex("4a5d9d5ba4ce2de1728e3bf480350f25e07e21c947d19e3376f09b3c1e161742")
+        );
+    }
+
+    /// RFC 5903 §8.1.
+    #[test]
+    fn p256_is_that_of_rfc_5903() {
+        let exchange =
+            start(KeMethod::P256, "C88F01F510D9AC3F70A292DAA2316DE544E9AAB8AFE84049C62A9C57862D1433");
+        let public = hex("DAD0B65394221CF9B051E1FECA5787D098DFE637FC90B9EF945D0C3772581180\
+             5271A0461CDB8252D61F1C456FA3E59AB1F45B33ACCF5F58389E0577B8990BB3");
+        let peer = hex("D12DFB5289C8D4F81208B70270398C342296970A0BCCB74C736FC7554494BF63\
+             56FBF3CA366CC23E8157854C13C58D6AAC23F046ADA30F8353E74F33039872AB");
+        assert_eq!(exchange.public(), public);
+        assert_eq!(
+            exchange.finish(&peer).unwrap().expose(),
+            hex("D6840F6B42F6EDAFD13116E0E12565202FEF8E9ECE7DCE03812464D04B9442DE")
+        );
+    }
+
+    /// The hash of the encapsulation key that OpenSSL makes of the same seed.
+    #[test]
+    fn ml_kem_keys_are_those_of_another_implementation() {
+        let seed: Vec<u8> = (0..64).collect();
+        let exchange = KeyExchange::start(KeMethod::MLKEM768, &mut Fixed(seed)).unwrap();
+        assert_eq!(
+            digest::digest(&digest::SHA256, exchange.public()).as_ref(),
+            hex("0b7934c83125c788995e2ba6bd761e33046b3e40571be53e023309a29f398cc9")
+        );
+        let theirs = kem::EncapsulationKey::new(&kem::ML_KEM_768, exchange.public()).unwrap();
+        let (ciphertext, secret) = theirs.encapsulate().unwrap();
+        assert_eq!(exchange.finish(ciphertext.as_ref()).unwrap().expose(), secret.as_ref());
+    }
+
+    #[test]
+    fn both_sides_share_a_secret_and_the_seed_decides_which() {
+        for method in METHODS {
+            let run = |seed: u8| {
+                let mut entropy = Seeded::new([seed; 32]);
+                let ours = KeyExchange::start(method, &mut entropy).unwrap();
+                let sent = ours.public().to_vec();
+                let (answer, theirs) = respond(method, &sent, &mut entropy).unwrap();
+                let ours = ours.finish(&answer).unwrap();
+                assert_eq!(ours.expose(), theirs.expose(), "{method}");
+                (sent, answer, ours.expose().to_vec())
+            };
+            assert_eq!(run(1), run(1), "{method}");
+            assert_ne!(run(1).2, run(2).2, "{method}");
+        }
+    }
+
+    #[test]
+    fn values_of_another_size_are_refused() {
+        let mut entropy = Seeded::new([3; 32]);
+        for method in METHODS {
+            let ours = KeyExchange::start(method, &mut entropy).unwrap();
+            let short = &ours.public()[1..];
+            let expected = ours.public().len();
+            assert_eq!(
+                respond(method, short, &mut entropy).unwrap_err(),
+                KeError::Length { method, found: expected - 1, expected }
+            );
+            assert!(matches!(ours.finish(&[]), Err(KeError::Length { found: 0, .. })));
+        }
+    }
+
+    #[test]
+    fn values_that_are_no_keys_are_refused() {
+        let mut entropy = Seeded::new([4; 32]);
+        // Zero and one are of small order; (1, 1) and (0, 0) are on neither curve.
+        let one = [&[1][..], &[0; 31]].concat();
+        for (method, peer) in [
+            (KeMethod::X25519, vec![0; 32]),
+            (KeMethod::X25519, one),
+            (KeMethod::P256, vec![0; 64]),
+            (KeMethod::P256, vec![1; 64]),
+            (KeMethod::P384, vec![0; 96]),
+            (KeMethod::MLKEM768, vec![0xff; 1184]),
+        ] {
+            assert_eq!(respond(method, &peer, &mut entropy).unwrap_err(), KeError::Value(method));
+        }
+        let exchange = KeyExchange::start(KeMethod::X25519, &mut entropy).unwrap();
+        assert_eq!(exchange.finish(&[0; 32]).unwrap_err(), KeError::Value(KeMethod::X25519));
+    }
+
+    #[test]
+    fn other_methods_are_not_supported() {
+        let mut entropy = Seeded::new([5; 32]);
+        for method in [KeMethod::NONE, KeMethod::MODP2048, KeMethod::MLKEM1024, KeMethod(999)] {
+            assert!(!supported(method));
+            assert_eq!(KeyExchange::start(method, &mut entropy).unwrap_err(), KeError::Unsupported(method));
+            assert_eq!(respond(method, &[], &mut entropy).unwrap_err(), KeError::Unsupported(method));
+        }
+        assert!(METHODS.into_iter().all(supported));
+    }
+
+    #[test]
+    fn a_source_that_gives_no_private_key_ends_in_an_error() {
+        let stuck = KeyExchange::start(KeMethod::P256, &mut Fixed(vec![0xff; 32]));
+        assert_eq!(stuck.unwrap_err(), KeError::Internal(KeMethod::P256));
+    }
+}

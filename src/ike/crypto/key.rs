@@ -195,3 +195,59 @@ impl fmt::Debug for PublicKey {
         write!(f, "PublicKey({self})")
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::entropy::Seeded;
+    use crate::secret::KeyMaterial;
+
+    fn hex(text: &str) -> Vec<u8> {
+        KeyMaterial::from_hex(text).unwrap().expose().to_vec()
+    }
+
+    /// RFC 8032 §7.1, test 1.
+    #[test]
+    fn ed25519_is_that_of_rfc_8032() {
+        let seed = hex("9d61b19deffd5a60ba844af492ec2cc44449c5697b326919703bac031cae7f60");
+        let key = SigningKey::from_seed(seed.as_slice().try_into().unwrap()).unwrap();
+        let public = hex("d75a980182b10ab7d54bfed3c964073a0ee172f3daa62325af021a68f707511a");
+        assert_eq!(key.public().to_spki_der()[12..], public);
+        assert_eq!(
+            key.sign(&[])[..],
+            hex(
+                "e5564300c360ac729086e2cc806e828a84877f1eb8e5d974d873e065224901555fb8821590a33bacc61e39701cf9b46b\
+                 d25bf5f0595bbe24655141438e7a100b"
+            )
+        );
+    }
+
+    /// RFC 8410 §10.1.
+    #[test]
+    fn base64_is_that_of_rfc_8410_and_comes_back() {
+        let text = "MCowBQYDK2VwAyEAGb9ECWmEzf6FQbrBZ9w7lshQhqowtrbLDFw4rXAxZuE=";
+        let key: PublicKey = text.parse().unwrap();
+        assert_eq!(key.to_string(), text);
+        assert!(matches!(key, PublicKey::Ed25519([0x19, 0xbf, ..])));
+    }
+
+    #[test]
+    fn keys_of_other_kinds_and_sizes_are_refused() {
+        let good = SigningKey::generate(&mut Seeded::new([1; 32])).unwrap().public().to_spki_der();
+        let longer = [&good[..], &[0]].concat();
+        let off_the_curve = [&P256[..], &[4], &[1; 64]].concat();
+        for bad in [&[][..], &good[1..], &longer, &off_the_curve, &P384] {
+            assert_eq!(PublicKey::from_spki_der(bad), Err(BadKey::PublicKey { found: bad.len() }));
+        }
+        assert_eq!(PublicKey::from_base64("%"), Err(BadKey::Base64));
+    }
+
+    #[test]
+    fn the_seed_decides_the_key_and_debug_does_not_show_it() {
+        let generate = |seed| SigningKey::generate(&mut Seeded::new([seed; 32])).unwrap();
+        assert_eq!(generate(1).public(), generate(1).public());
+        assert_ne!(generate(1).public(), generate(2).public());
+        let key = SigningKey::from_seed(&[0xab; 32]).unwrap();
+        assert_eq!(format!("{key:?}"), format!("SigningKey(of {})", key.public()));
+    }
+}

@@ -237,3 +237,191 @@ impl fmt::Debug for Opened {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ike::crypto::{Encryption, IkeSuite, Integrity, KeySchedule, Nonces, Prf, SharedSecret};
+    use crate::ike::wire::{Exchange, Flags, IkeSpi, KeMethod, MessageId};
+
+    fn suites() -> Vec<IkeSuite> {
+        let suite = |encryption, integrity| IkeSuite {
+            encryption,
+            integrity,
+            prf: Prf::HmacSha256,
+            ke: KeMethod::X25519,
+            additional: Vec::new(),
+        };
+        let aeads = Encryption::ALL.into_iter().filter(|cipher| cipher.is_aead());
+        let cbc = Integrity::ALL.into_iter().flat_map(|integrity| {
+            [Encryption::AesCbc128, Encryption::AesCbc256].map(|cipher| suite(cipher, Some(integrity)))
+        });
+        aeads.map(|cipher| suite(cipher, None)).chain(cbc).collect()
+    }
+
+    fn schedule(suite: &IkeSuite) -> KeySchedule {
+        let nonces = Nonces { initiator: &[1; 32], responder: &[2; 32] };
+        KeySchedule::initial(suite, nonces, &SharedSecret::new(vec![3; 32]), IkeSpi(4), IkeSpi(5))
+    }
+
+    fn header() -> Header {
+        Header {
+            initiator_spi: IkeSpi(4),
+            responder_spi: IkeSpi(5),
+            exchange: Exchange::AUTH,
+            flags: Flags { initiator: true, response: false },
+            message_id: MessageId(1),
+        }
+    }
+
+    fn open(incoming: &Incoming, datagram: &[u8]) -> Result<Opened, Forged> {
+        let Ok(packet) = wire::decode(datagram) else { panic!("not decoded") };
+        unprotect(incoming, &packet)
+    }
+
+    #[test]
+    fn messages_of_every_length_come_back_and_only_to_the_other_side() {
+        for suite in suites() {
+            let schedule = schedule(&suite);
+            let mut outgoing = schedule.outgoing(Role::Initiator);
+            for length in 0..70 {
+                let payloads = [Payload::VendorId(vec![7; length])];
+                let sent = protect(&mut outgoing, &header(), &payloads, None);
+                let [datagram] = sent.as_slice() else { panic!("{suite}: {} datagrams", sent.len()) };
+                let Ok(Opened::Whole { first, plain }) = open(&schedule.incoming(Role::Responder), datagram)
+                else {
+                    panic!("{suite}: {length}");
+                };
+                assert_eq!(wire::decode_payloads(first, &plain).unwrap(), payloads);
+                let reflected = open(&schedule.incoming(Role::Initiator), datagram);
+                assert_eq!(reflected, Err(Forged::Check), "{suite}");
+            }
+        }
+    }
+
+    #[test]
+    fn every_altered_octet_is_noticed() {
+        for suite in suites() {
+            let schedule = schedule(&suite);
+            let payloads = [Payload::Nonce(vec![9; 20])];
+            let whole = protect(&mut schedule.outgoing(Role::Responder), &header(), &payloads, None);
+            let payloads = [Payload::VendorId(vec![9; 400])];
+            let parts = protect(&mut schedule.outgoing(Role::Responder), &header(), &payloads, Some(256));
+            let incoming = schedule.incoming(Role::Initiator);
+            for good in [&whole[0], &parts[0], &parts[1]] {
+                assert!(open(&incoming, good).is_ok());
+                for at in 0..good.len() {
+                    for bit in [1, 0x10, 0x80] {
+                        let mut bad = good.clone();
+                        bad[at] ^= bit;
+                        let noticed = wire::decode(&bad).is_err() || open(&incoming, &bad).is_err();
+                        assert!(noticed, "{suite}: octet {at} of {}", bad.len());
+                    }
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn cut_messages_are_refused() {
+        for suite in suites() {
+            let schedule = schedule(&suite);
+            let sent = protect(&mut schedule.outgoing(Role::Initiator), &header(), &[], None);
+            let packet = wire::decode(&sent[0]).unwrap();
+            let Body::Encrypted { first, aad, sealed, .. } = packet.body else { panic!("in clear") };
+            for length in 0..sealed.len() {
+                let sealed = &sealed[..length];
+                let body = Body::Encrypted { first, aad, sealed, leading: Vec::new() };
+                let cut = Packet { header: header(), body };
+                assert_eq!(unprotect(&schedule.incoming(Role::Responder), &cut), Err(Forged::Check));
+            }
+        }
+    }
+
+    #[test]
+    fn long_messages_become_fragments_that_fit_and_join() {
+        let payloads = [Payload::VendorId((0..=255).cycle().take(3000).collect())];
+        let (kind, plain) = wire::encode_payloads(&payloads);
+        for suite in suites() {
+            let schedule = schedule(&suite);
+            for limit in [300, 576, 1232, 1233, 1400] {
+                let mut outgoing = schedule.outgoing(Role::Initiator);
+                let sent = protect(&mut outgoing, &header(), &payloads, Some(limit));
+                assert_eq!(outgoing.used(), u64::try_from(sent.len()).unwrap());
+                let mut joined = Vec::new();
+                for (index, datagram) in sent.iter().enumerate() {
+                    assert!(datagram.len() <= limit, "{suite}: {} > {limit}", datagram.len());
+                    let Opened::Fragment { number, total, first, plain } =
+                        open(&schedule.incoming(Role::Responder), datagram).unwrap()
+                    else {
+                        panic!("{suite}: no fragment");
+                    };
+                    assert_eq!((usize::from(number), usize::from(total)), (index + 1, sent.len()));
+                    assert_eq!(first, if number == 1 { kind } else { PayloadType::NONE });
+                    joined.extend(plain);
+                }
+                assert_eq!(joined, plain);
+                let fullest = sent.iter().map(Vec::len).max().unwrap();
+                assert!(fullest + suite.encryption.block_octets() > limit, "{suite}: {fullest} of {limit}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_limit_below_any_fragment_still_sends_something() {
+        let schedule = schedule(&suites()[0]);
+        let mut outgoing = schedule.outgoing(Role::Initiator);
+        assert_eq!(protect(&mut outgoing, &header(), &[], Some(0)).len(), 1);
+        let long = [Payload::VendorId(vec![0; 130])];
+        assert_eq!(protect(&mut outgoing, &header(), &long, Some(0)).len(), 3);
+    }
+
+    #[test]
+    fn ivs_differ_and_are_never_used_twice() {
+        for suite in suites() {
+            let schedule = schedule(&suite);
+            let mut outgoing = schedule.outgoing(Role::Initiator);
+            let mut seen = std::collections::BTreeSet::new();
+            let mut send = |outgoing: &mut Outgoing| {
+                let sent = protect(outgoing, &header(), &[], None);
+                sent.first()
+                    .is_none_or(|sent| seen.insert(sent[32..32 + suite.encryption.iv_octets()].to_vec()))
+            };
+            assert!((0..50).all(|_| send(&mut outgoing)), "{suite}");
+            let mut restored = schedule.outgoing(Role::Initiator);
+            restored.skip(outgoing.used());
+            assert!(send(&mut restored), "{suite}");
+        }
+    }
+
+    #[test]
+    fn when_the_ivs_are_used_up_nothing_is_sent() {
+        let schedule = schedule(&suites()[0]);
+        let mut outgoing = schedule.outgoing(Role::Initiator);
+        outgoing.skip(u64::MAX);
+        assert_eq!(protect(&mut outgoing, &header(), &[], None).len(), 1);
+        assert!(protect(&mut outgoing, &header(), &[], None).is_empty());
+        outgoing.skip(1);
+        assert!(protect(&mut outgoing, &header(), &[], None).is_empty());
+    }
+
+    #[test]
+    fn clear_messages_and_impossible_padding_are_refused() {
+        let suite = &suites()[0];
+        let schedule = schedule(suite);
+        let incoming = schedule.incoming(Role::Responder);
+        assert_eq!(open(&incoming, &wire::encode_clear(&header(), &[])), Err(Forged::Clear));
+        let cipher = incoming.keys.cipher(Role::Initiator);
+        for (plain, expected) in [
+            (&[][..], Forged::Padding { found: 1, limit: 0 }),
+            (&[1, 3], Forged::Padding { found: 3, limit: 1 }),
+        ] {
+            let room = Room { iv: 8, plain: plain.len(), icv: 16 };
+            let mut sealable = wire::encode_encrypted(&header(), PayloadType::NONE, room, None);
+            let (aad, body) = sealable.datagram.split_at_mut(sealable.body_offset);
+            body[8..8 + plain.len()].copy_from_slice(plain);
+            cipher.seal(aad, body).unwrap();
+            assert_eq!(open(&incoming, &sealable.datagram), Err(expected));
+        }
+    }
+}

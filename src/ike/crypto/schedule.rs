@@ -103,7 +103,7 @@ impl KeySchedule {
     ) -> Self {
         let key = [nonces.initiator, nonces.responder].concat();
         let seed = suite.prf.compute(&key, &[shared.expose()]);
-        Self::expand(Keys::of(suite), seed.as_ref(), nonces, initiator_spi, responder_spi)
+        Self::expand(&Keys::of(suite), seed.as_ref(), nonces, initiator_spi, responder_spi)
     }
 
     /// The keys of the IKE SA that replaces this one (RFC 7296 §2.18). `shared` has the secret of the KE
@@ -119,7 +119,7 @@ impl KeySchedule {
         responder_spi: IkeSpi,
     ) -> Self {
         let seed = self.0.prf.compute(self.0.get(self.0.d()), &mixed(nonces, shared));
-        Self::expand(Keys::of(suite), seed.as_ref(), nonces, initiator_spi, responder_spi)
+        Self::expand(&Keys::of(suite), seed.as_ref(), nonces, initiator_spi, responder_spi)
     }
 
     /// The keys after an additional key exchange in IKE_INTERMEDIATE (RFC 9370 §2.2.2); nonces and SPIs are
@@ -134,7 +134,7 @@ impl KeySchedule {
     ) -> Self {
         let parts = [shared.expose(), nonces.initiator, nonces.responder];
         let seed = self.0.prf.compute(self.0.get(self.0.d()), &parts);
-        Self::expand(self.0.empty(), seed.as_ref(), nonces, initiator_spi, responder_spi)
+        Self::expand(&self.0, seed.as_ref(), nonces, initiator_spi, responder_spi)
     }
 
     /// `length` octets of KEYMAT (RFC 7296 §2.17), at most 255 outputs of the PRF. `shared` is empty for the
@@ -215,7 +215,7 @@ impl KeySchedule {
     }
 
     fn expand(
-        keys: Keys,
+        keys: &Keys,
         seed: &[u8],
         nonces: Nonces<'_>,
         initiator_spi: IkeSpi,
@@ -224,7 +224,7 @@ impl KeySchedule {
         let (spi_i, spi_r) = (initiator_spi.0.to_be_bytes(), responder_spi.0.to_be_bytes());
         let parts = [nonces.initiator, nonces.responder, &spi_i, &spi_r];
         let octets = keys.prf.expand(seed, &parts, keys.total());
-        Self(Arc::new(Keys { octets: Zeroizing::new(octets.as_slice().into()), ..keys }))
+        Self(Arc::new(Keys { octets: Zeroizing::new(octets.as_slice().into()), ..*keys }))
     }
 }
 
@@ -249,10 +249,6 @@ impl Keys {
     fn of(suite: &IkeSuite) -> Self {
         let IkeSuite { encryption, integrity, prf, .. } = *suite;
         Self { encryption, integrity, prf, octets: Zeroizing::default() }
-    }
-
-    fn empty(&self) -> Self {
-        Self { octets: Zeroizing::default(), ..*self }
     }
 
     fn total(&self) -> usize {
@@ -288,5 +284,119 @@ fn pair(start: usize, length: usize, role: Role) -> Range<usize> {
     match role {
         Role::Initiator => start..start + length,
         Role::Responder => start + length..start + 2 * length,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use aws_lc_rs::digest;
+
+    use super::*;
+    use crate::ike::wire::KeMethod;
+
+    fn hex(text: &str) -> Vec<u8> {
+        KeyMaterial::from_hex(text).unwrap().expose().to_vec()
+    }
+
+    fn suite(encryption: Encryption, integrity: Option<Integrity>, prf: Prf) -> IkeSuite {
+        IkeSuite { encryption, integrity, prf, ke: KeMethod::X25519, additional: Vec::new() }
+    }
+
+    const INITIATOR: IkeSpi = IkeSpi(0x0102_0304_0506_0708);
+    const RESPONDER: IkeSpi = IkeSpi(0xa1a2_a3a4_a5a6_a7a8);
+
+    fn hash(schedule: &KeySchedule) -> Vec<u8> {
+        digest::digest(&digest::SHA256, schedule.expose()).as_ref().to_vec()
+    }
+
+    /// What Python's `hmac` makes of the formulas: hashes of all keys, and 72 octets of KEYMAT.
+    #[test]
+    fn schedules_are_those_of_another_implementation() {
+        let gcm = suite(Encryption::AesGcm128, None, Prf::HmacSha256);
+        let cbc = suite(Encryption::AesCbc256, Some(Integrity::HmacSha256_128), Prf::HmacSha384);
+        let cases = [
+            (
+                gcm,
+                [
+                    "6c127e18c55ae27caf1e935c881e6e3625984115fa5f72d96e9e975cb9ff8310",
+                    "b076e8aa784949349ace7bf8b810e4fe89e43cdbe81fda2f5cd68769e2902ecb",
+                    "78d9d0a9720d41278fa939ec07d1c065d6d87e39ab578cd91560384a0e48607a",
+                ],
+                "8eafab1f101ada2ec680ff4e84ec696cce9435fa141839adca596e8b737c57889a354212512c8aa4c5614745b4f55593\
+                 77ccd3de494efac8c78fd5c997660565f83cb6b16c4ece9e",
+                "7e71054dd35bd99bce38ff2e29076103b1e52dab222a746f763e1b9cc7e3c2226fcd142b2e62765e285766e1537a65e3\
+                 57ef0f23f63e34767d8d1b508cf2aea90bd3c9a5220fe63a",
+            ),
+            (
+                cbc,
+                [
+                    "a96b5b13095504c698355a9acf9a0b51a5ab4beaf878865f11de70ffe227f7ae",
+                    "26e5365c7bff282f0ee91eeb6368523f4704d0cdc1ec244387db004f12c92ab5",
+                    "daff1a2d28c787b70ac2c95a245745fcf5cf86d459ae1c4622e832044b6bbc57",
+                ],
+                "880ab58cba2eae8e1181440cb882f937b614d2a3ef0c6384bdda93efe89b64acc8b4e3f043ae7bdf09dedc494baa3262\
+                 10fd9234ee81d3743d1838980efd681bc7c71e1317a9178b",
+                "a43d8b7d5a4798475717fa255d17871c8be6a2af6b8a813784a9c4bba83d056261d6584689b660d0f41d5c212fc2601d\
+                 6cff7e5b7d2451f5f9aa3990060e81c1c9a3b83fb110c082",
+            ),
+        ];
+        let (initiator, responder): (Vec<u8>, Vec<u8>) = ((0..32).collect(), (32..72).collect());
+        let nonces = Nonces { initiator: &initiator, responder: &responder };
+        let secrets = [SharedSecret::new(vec![9; 32]), SharedSecret::new(vec![11; 40])];
+        for (suite, [initial, updated, rekeyed], child, child_with_ke) in cases {
+            let first = SharedSecret::new(vec![7; 32]);
+            let schedule = KeySchedule::initial(&suite, nonces, &first, INITIATOR, RESPONDER);
+            assert_eq!(hash(&schedule), hex(initial));
+            let next = schedule.updated(nonces, &secrets[0], INITIATOR, RESPONDER);
+            assert_eq!(hash(&next), hex(updated));
+            let next = schedule.rekeyed(&suite, nonces, &secrets, INITIATOR, RESPONDER);
+            assert_eq!(hash(&next), hex(rekeyed));
+            assert_eq!(*schedule.child(72, nonces, &[]), hex(child));
+            assert_eq!(*schedule.child(72, nonces, &secrets), hex(child_with_ke));
+        }
+    }
+
+    fn any() -> (IkeSuite, KeySchedule) {
+        let suite = suite(Encryption::AesCbc128, Some(Integrity::HmacSha1_96), Prf::HmacSha512);
+        let nonces = Nonces { initiator: &[1; 16], responder: &[2; 16] };
+        let shared = SharedSecret::new(vec![3; 32]);
+        let schedule = KeySchedule::initial(&suite, nonces, &shared, INITIATOR, RESPONDER);
+        (suite, schedule)
+    }
+
+    #[test]
+    fn keys_lie_one_after_the_other() {
+        let (_, schedule) = any();
+        let SkKeys { d, ai, ar, ei, er, pi, pr } = schedule.danger_keys();
+        assert_eq!([d, ai, ar, ei, er, pi, pr].map(<[u8]>::len), [64, 20, 20, 16, 16, 64, 64]);
+        assert_eq!([d, ai, ar, ei, er, pi, pr].concat(), schedule.expose());
+        assert_eq!(schedule.authentication_key(Role::Responder), pr);
+    }
+
+    #[test]
+    fn children_get_the_initiators_key_first() {
+        let (_, schedule) = any();
+        let nonces = Nonces { initiator: &[4; 32], responder: &[5; 32] };
+        for suite in Suite::ALL {
+            let keys = schedule.child_keys(suite, nonces, &[]);
+            let both = schedule.child(2 * suite.key_length(), nonces, &[]);
+            assert_eq!([keys.to_responder.expose(), keys.to_initiator.expose()].concat(), *both, "{suite}");
+            assert_eq!(keys.to_initiator.len(), suite.key_length());
+        }
+    }
+
+    #[test]
+    fn a_schedule_comes_back_from_its_octets_and_from_no_others() {
+        let (suite, schedule) = any();
+        let restored = KeySchedule::restore(&suite, schedule.expose()).unwrap();
+        assert_eq!(restored.expose(), schedule.expose());
+        let short = &schedule.expose()[1..];
+        let refused = KeySchedule::restore(&suite, short).unwrap_err();
+        assert_eq!(refused, ScheduleLength { found: short.len(), expected: short.len() + 1 });
+    }
+
+    #[test]
+    fn debug_shows_no_key() {
+        assert_eq!(format!("{:?}", any().1), "KeySchedule(aes-cbc-128, prf-hmac-sha512)");
     }
 }

@@ -73,12 +73,7 @@ impl<'a> Reader<'a> {
     }
 
     /// The rest of a part whose own length field counts `read` octets that were read already.
-    pub(super) fn part(
-        &mut self,
-        what: &'static str,
-        length: u16,
-        read: usize,
-    ) -> Result<Reader<'a>, Malformed> {
+    pub(super) fn part(&mut self, what: &'static str, length: u16, read: usize) -> Result<Self, Malformed> {
         let length = usize::from(length);
         let left =
             length.checked_sub(read).ok_or(Malformed::Short { what, found: length, expected: read })?;

@@ -69,6 +69,13 @@ const PAYLOAD_HEADER: usize = 4;
 /// Number and total, in front of the IV of a fragment.
 const FRAGMENT_HEADER: usize = 4;
 
+impl Sealable {
+    /// Where the IV begins behind an SK payload's header.
+    pub const WHOLE: usize = Header::LENGTH + PAYLOAD_HEADER;
+    /// Where it begins behind an SKF payload's.
+    pub const FRAGMENT: usize = Self::WHOLE + FRAGMENT_HEADER;
+}
+
 /// Reads a datagram as far as it is in clear.
 ///
 /// # Errors
@@ -144,8 +151,7 @@ pub fn encode_encrypted(
 ) -> Sealable {
     let Room { iv, plain, icv } = room;
     let sealed = iv + plain + icv;
-    let numbers = if fragment.is_some() { FRAGMENT_HEADER } else { 0 };
-    let body_offset = Header::LENGTH + PAYLOAD_HEADER + numbers;
+    let body_offset = if fragment.is_some() { Sealable::FRAGMENT } else { Sealable::WHOLE };
     let mut writer = Writer::with_capacity(body_offset + sealed);
     let (kind, first) = match fragment {
         None => (PayloadType::SK, first),
@@ -173,13 +179,13 @@ pub fn intermediate_header(
     header: &Header,
     first: PayloadType,
     plain_length: usize,
-) -> [u8; Header::LENGTH + PAYLOAD_HEADER] {
-    let mut writer = Writer::with_capacity(Header::LENGTH + PAYLOAD_HEADER);
-    header.encode(&mut writer, PayloadType::SK, Header::LENGTH + PAYLOAD_HEADER + plain_length);
+) -> [u8; Sealable::WHOLE] {
+    let mut writer = Writer::with_capacity(Sealable::WHOLE);
+    header.encode(&mut writer, PayloadType::SK, Sealable::WHOLE + plain_length);
     writer.u8(first.0);
     writer.u8(0);
     writer.u16(medium(PAYLOAD_HEADER + plain_length));
-    writer.finish().first_chunk().copied().unwrap_or([0; Header::LENGTH + PAYLOAD_HEADER])
+    writer.finish().first_chunk().copied().unwrap_or([0; Sealable::WHOLE])
 }
 
 #[cfg(test)]
