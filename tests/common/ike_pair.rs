@@ -206,11 +206,7 @@ impl Pair {
     }
 
     pub(crate) fn path(&self, host: usize) -> Path {
-        Path {
-            socket: SocketId(0),
-            local: self.hosts[host].address,
-            remote: self.hosts[1 - host].address,
-        }
+        Path { socket: SocketId(0), local: self.hosts[host].address, remote: self.hosts[1 - host].address }
     }
 
     /// What a client asks for.
@@ -397,8 +393,11 @@ impl Pair {
                 host.kernel.remove(&(handle, *child));
                 if host.active.get(&handle) == Some(child) {
                     host.active.remove(&handle);
-                    let other =
-                        host.kernel.iter().rfind(|((sa, _), child)| *sa == handle && child.usable).map(|(key, _)| key.1);
+                    let other = host
+                        .kernel
+                        .iter()
+                        .rfind(|((sa, _), child)| *sa == handle && child.usable)
+                        .map(|(key, _)| key.1);
                     host.active.extend(other.map(|child| (handle, child)));
                 }
             }
@@ -449,9 +448,8 @@ impl Pair {
                 .kernel
                 .values()
                 .map(|Installed { keys, .. }| {
-                    let side = |keys: &ippriv::ike::DirectionKeys| {
-                        (keys.spi.get(), keys.key.expose().to_vec())
-                    };
+                    let side =
+                        |keys: &ippriv::ike::DirectionKeys| (keys.spi.get(), keys.key.expose().to_vec());
                     let (inbound, outbound) = (side(&keys.inbound_keys), side(&keys.outbound_keys));
                     let (ours, theirs) = (format!("{:?}", keys.local), format!("{:?}", keys.remote));
                     let rest = format!("{:?} {:?}", keys.suite, keys.sequence_numbers);
