@@ -41,6 +41,7 @@ impl Pair {
     fn assert_closed_quietly(&mut self) {
         self.run(SECOND);
         self.assert_agreement(0);
+        self.run(60 * SECOND);
         assert!(self.hosts.iter().all(|host| host.endpoint.is_empty()));
         assert_eq!(self.closed(CLIENT), ["closed here"]);
         assert_eq!(self.closed(RELAY), ["the peer deleted the connection"]);

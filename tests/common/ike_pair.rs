@@ -254,6 +254,34 @@ impl Pair {
         result
     }
 
+    /// A host's process ends and another one starts from the journal. The kernel goes on meanwhile.
+    pub(crate) fn restart(&mut self, at: usize) {
+        let mut seed = [0; 32];
+        self.rng.public_fill(&mut seed);
+        let host = &mut self.hosts[at];
+        let settings = host.endpoint.settings().clone();
+        host.endpoint = Endpoint::new(settings, Seeded::new(seed));
+        let journal = std::mem::take(&mut host.journal);
+        let active = std::mem::take(&mut host.active);
+        let mut kernel = std::mem::take(&mut host.kernel);
+        self.under_way.retain(|_, parcel| match parcel {
+            Parcel::Answer { host, .. } | Parcel::InstalledAt { host, .. } => *host != at,
+            Parcel::Ike { .. } | Parcel::Esp { .. } => true,
+        });
+        for (old, text) in journal {
+            let host = &mut self.hosts[at];
+            let saved = serde_json::from_str(&text).expect("the journal holds what was written");
+            let Ok(new) = host.endpoint.restore(self.now, saved) else { continue };
+            for keys in host.endpoint.children(new) {
+                let child = keys.child;
+                let usable = kernel.remove(&(old, child)).is_none_or(|known| known.usable);
+                host.kernel.insert((new, child), Installed { keys, usable });
+            }
+            host.active.extend(active.get(&old).map(|child| (new, *child)));
+        }
+        self.drain();
+    }
+
     /// Lets time pass.
     pub(crate) fn run(&mut self, time: Duration) {
         let end = self.now + time;
