@@ -123,6 +123,7 @@ impl Endpoint {
             spis: &mut self.spis,
             out: &mut out,
             changed: false,
+            repeated: false,
         };
         let after = step(before, &mut cx);
         let changed = cx.changed;

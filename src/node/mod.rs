@@ -132,7 +132,7 @@ impl Node {
                 if !undo.is_empty() {
                     self.queue.push_back(Output::Kernel { id: OpId(0), ops: undo });
                 }
-                self.kernel_done(done);
+                self.kernel_done(&done);
             }
             Input::NotOpened { socket, errno } => self.not_opened(socket, errno),
             Input::Mapping { .. } => {}
@@ -199,13 +199,13 @@ impl Node {
         match next {
             Next::Nothing => return false,
             Next::Execute(id, ops) => self.queue.push_back(Output::Kernel { id, ops }),
-            Next::Done(done) => self.kernel_done(done),
+            Next::Done(done) => self.kernel_done(&done),
         }
         true
     }
 
     /// Goes on with what waited for the kernel.
-    fn kernel_done(&mut self, done: Done<Then>) {
+    fn kernel_done(&mut self, done: &Done<Then>) {
         if let Some(refused) = &done.refused {
             self.event(Event::KernelRefused {
                 operation: refused.operation.clone(),
@@ -284,7 +284,7 @@ impl Node {
     fn with_tunnel(&mut self, sa: SaHandle, change: impl FnOnce(&mut tunnel::Tunnel)) {
         match self.purposes.get(&sa).copied() {
             Some(Purpose::Layer(number)) => {
-                self.change_layer(number, Then::Nothing, |layer| change(&mut layer.tunnel))
+                self.change_layer(number, Then::Nothing, |layer| change(&mut layer.tunnel));
             }
             Some(Purpose::Overlay(number)) => {
                 if let Some(overlay) = self.overlays.get_mut(number) {

@@ -258,7 +258,7 @@ impl Node {
                 peer_key: peer.1,
                 own: OwnAuth::Signature(credentials),
                 request: None,
-                local: vec![any.clone()],
+                local: vec![any],
                 remote: vec![any],
                 datagram: None,
             },
@@ -283,7 +283,7 @@ impl Node {
         let number = overlay.number;
         self.purposes.insert(sa, Purpose::Overlay(number));
         let any = if theirs.is_ipv4() { TrafficSelector::any_v4() } else { TrafficSelector::any_v6() };
-        Ok(ChildAnswer { remote: vec![any.clone()], local: vec![any], ..ChildAnswer::default() })
+        Ok(ChildAnswer { remote: vec![any], local: vec![any], ..ChildAnswer::default() })
     }
 
     /// Keys for an overlay: its first or new ones.

@@ -185,12 +185,12 @@ impl RelayRole {
         if let (Some(pool), Some(address)) = (&mut self.pool6, layer.address6) {
             pool.give_back(now, address.into());
         }
-        if let Some(prefix) = layer.prefix {
-            if let Some(count) = self.per_prefix.get_mut(&prefix) {
-                *count -= 1;
-                if *count == 0 {
-                    self.per_prefix.remove(&prefix);
-                }
+        if let Some(prefix) = layer.prefix
+            && let Some(count) = self.per_prefix.get_mut(&prefix)
+        {
+            *count -= 1;
+            if *count == 0 {
+                self.per_prefix.remove(&prefix);
             }
         }
         Some(layer)

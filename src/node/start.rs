@@ -82,7 +82,7 @@ impl Node {
         files: Files,
         network: Network,
         seed: [u8; 32],
-        journal: Vec<Record>,
+        journal: &[Record],
         now: Instant,
     ) -> Result<Self, NodeRefused> {
         let mut entropy = Seeded::new(seed);
@@ -109,9 +109,9 @@ impl Node {
         if let (Some(relay), Some(credentials)) = (&policy.relay, credentials) {
             let overlay = &relay.overlay;
             node.overlays.configure(credentials, overlay.tfc_padding, overlay.neighbours);
-            node.add_neighbours(&relay.name, &journal);
+            node.add_neighbours(&relay.name, journal);
         }
-        node.adopt(&journal);
+        node.adopt(journal);
         node.desired()?;
         Ok(node)
     }

@@ -209,7 +209,7 @@ impl Endpoint {
     fn get(&self, handle: SaHandle) -> Option<&Established> {
         match &self.sas.get(&handle)?.sa {
             Sa::Established(sa) => Some(sa),
-            Sa::Connecting(_) | Sa::Accepting(_) | Sa::Closed => None,
+            Sa::Connecting(_) | Sa::Accepting(_) | Sa::Gone(_) | Sa::Closed => None,
         }
     }
 }

@@ -130,6 +130,7 @@ impl Endpoint {
             spis: &mut self.spis,
             out: &mut out,
             changed: false,
+            repeated: false,
         };
         match Accepting::start(&mut cx, path, header, contents, datagram) {
             Ok(accepting) => {

@@ -38,7 +38,7 @@ impl Endpoint {
         let before = self.output.len();
         self.with(handle, |sa, cx| match sa {
             Sa::Established(sa) => sa.end(cx, CloseReason::Local),
-            Sa::Connecting(_) | Sa::Accepting(_) | Sa::Closed => sa.close(cx),
+            Sa::Connecting(_) | Sa::Accepting(_) | Sa::Gone(_) | Sa::Closed => sa.close(cx),
         });
         self.output.truncate(before);
     }

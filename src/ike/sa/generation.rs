@@ -187,6 +187,7 @@ impl Generation {
         let keys = if repeated { self.before.as_ref().unwrap_or(&self.keys) } else { &self.keys };
         let opened = unprotect(&keys.incoming(self.role), packet).ok()?;
         if repeated {
+            cx.repeated = true;
             // RFC 7383 §2.6.1: only the first fragment of a repetition is answered.
             if matches!(opened, Opened::Whole { .. } | Opened::Fragment { number: 1, .. }) {
                 for datagram in &self.response {

@@ -20,7 +20,7 @@ use std::collections::{BTreeMap, BTreeSet};
 pub(super) use accepting::{Accepting, Refused};
 pub(super) use connecting::Connecting;
 pub(super) use contents::Contents;
-pub(super) use established::{Established, SavedSa};
+pub(super) use established::{Established, Gone, SavedSa};
 pub(super) use generation::Generation;
 
 use super::event::{Event, Output, Path, SaHandle};
@@ -41,6 +41,8 @@ pub(super) struct Cx<'a> {
     pub(super) out: &'a mut Vec<Output>,
     /// Whether the snapshot of the connection differs from before.
     pub(super) changed: bool,
+    /// Whether the peer has repeated a request, and so has not got our response.
+    pub(super) repeated: bool,
 }
 
 /// The SPIs in use on this host.
@@ -58,6 +60,8 @@ pub(super) enum Sa {
     Accepting(Box<Accepting>),
     /// Both are.
     Established(Box<Established>),
+    /// It is over, but for the last answer.
+    Gone(Box<Gone>),
     /// It is over.
     Closed,
 }
@@ -68,6 +72,7 @@ impl Sa {
             Self::Connecting(sa) => sa.datagram(cx, path, octets, packet),
             Self::Accepting(sa) => sa.datagram(cx, path, packet),
             Self::Established(sa) => sa.datagram(cx, path, packet),
+            Self::Gone(sa) => sa.datagram(cx, path, packet),
             Self::Closed => self,
         }
     }
@@ -77,6 +82,7 @@ impl Sa {
             Self::Connecting(sa) => sa.timeout(cx),
             Self::Accepting(sa) => sa.timeout(cx),
             Self::Established(sa) => sa.timeout(cx),
+            Self::Gone(sa) => sa.timeout(cx),
             Self::Closed => self,
         }
     }
@@ -86,6 +92,7 @@ impl Sa {
             Self::Connecting(sa) => Some(sa.deadline()),
             Self::Accepting(sa) => Some(sa.deadline()),
             Self::Established(sa) => sa.deadline(),
+            Self::Gone(sa) => Some(sa.deadline()),
             Self::Closed => None,
         }
     }
@@ -96,7 +103,7 @@ impl Sa {
             Self::Connecting(sa) => sa.give_up(cx, CloseReason::Local),
             Self::Accepting(sa) => sa.give_up(cx, CloseReason::Local),
             Self::Established(sa) => sa.close(cx),
-            Self::Closed => self,
+            Self::Gone(_) | Self::Closed => self,
         }
     }
 }

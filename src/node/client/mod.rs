@@ -6,6 +6,7 @@ mod command;
 mod select;
 
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
 
@@ -74,8 +75,8 @@ impl ClientRole {
         for _ in 0..CircuitNumber::LAST {
             self.last = self.last % CircuitNumber::LAST + 1;
             let number = CircuitNumber::try_from(self.last).ok()?;
-            if !self.circuits.contains_key(&number) {
-                self.circuits.insert(number, Circuit::new(number, spec, now));
+            if let Entry::Vacant(free) = self.circuits.entry(number) {
+                free.insert(Circuit::new(number, spec, now));
                 return Some(number);
             }
         }

@@ -123,6 +123,7 @@ impl Established {
             child.state = ChildState::Lingering;
             child.hard = until;
         }
+        let redundant = child.sending == Sending::Never;
         // It was to have taken another one's place: that one is back.
         let mut back = Vec::new();
         for other in &mut self.children {
@@ -136,7 +137,9 @@ impl Established {
         }
         match successor {
             Some(by) => {
-                self.use_child(cx, by);
+                if !redundant {
+                    self.use_child(cx, by);
+                }
                 if linger.is_zero() {
                     self.drop_child(cx, id);
                 }
@@ -177,6 +180,7 @@ impl Established {
     /// A new request of the peer: with a window of one it has got our last response, and so it has installed
     /// the child SA that the response was about.
     pub(super) fn acknowledged(&mut self, cx: &mut Cx<'_>) {
+        self.unconfirmed = None;
         let ready: Vec<ChildId> = self
             .children
             .iter()

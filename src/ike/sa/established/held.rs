@@ -1,6 +1,6 @@
 //! Requests of the peer whose answer has to wait until the owner has installed a child SA.
 
-use super::{Established, Purpose};
+use super::{CONFIRMED, Established, Purpose};
 use crate::id::Spi;
 use crate::ike::crypto::{Nonces, Role, SharedSecret};
 use crate::ike::event::{
@@ -211,6 +211,7 @@ impl Established {
             old.state = ChildState::Replaced { by: id };
         }
         self.reply_held(cx, *held, payloads);
+        self.unconfirmed = Some(cx.now + CONFIRMED);
         Ok(())
     }
 

@@ -54,6 +54,11 @@ pub(in crate::ike) struct Established {
     /// Since when the peer answers `TEMPORARY_FAILURE`.
     pub(super) put_off: Option<Instant>,
     pub(super) closing: Option<Closing>,
+    /// Until when the peer may lack our last response, and with it something that both ends should have. It
+    /// has no effect to ask anything about that before.
+    pub(super) unconfirmed: Option<Instant>,
+    /// The IKE SA by which the peer has ended it.
+    pub(super) farewell: Option<IkeSpi>,
 }
 
 /// An IKE SA and its place among those of the connection.
@@ -166,6 +171,8 @@ impl Established {
             childless_end: cx.now + lifetimes.childless,
             put_off: None,
             closing: None,
+            unconfirmed: None,
+            farewell: None,
         })
     }
 
@@ -180,7 +187,12 @@ impl Established {
         };
         let spi = member.sa.own_spi();
         let awaited = member.sa.in_flight.as_ref().map(|sent| sent.id);
-        let Some(message) = member.sa.hear(cx, path, awaited, packet) else { return Sa::Established(self) };
+        let Some(message) = member.sa.hear(cx, path, awaited, packet) else {
+            if cx.repeated && self.unconfirmed.is_some() {
+                self.unconfirmed = Some(cx.now + CONFIRMED);
+            }
+            return Sa::Established(self);
+        };
         self.heard(cx);
         self.follow(cx, path);
         let result = match message.header.direction() {
@@ -263,16 +275,55 @@ impl Established {
     /// Ends it at once.
     pub(in crate::ike) fn end(mut self: Box<Self>, cx: &mut Cx<'_>, reason: CloseReason) -> Sa {
         self.drop_children(cx);
+        let mut last = None;
         for member in &mut self.generations {
-            cx.release_ike(member.sa.own_spi());
             if let Some(sent) = member.sa.in_flight.take() {
                 sent.purpose.release(cx);
             }
         }
+        for member in std::mem::take(&mut self.generations) {
+            match member.sa.own_spi() {
+                spi if self.farewell == Some(spi) => last = Some(member.sa),
+                spi => cx.release_ike(spi),
+            }
+        }
         cx.event(Event::Closed(reason));
+        match last {
+            Some(sa) => Sa::Gone(Box::new(Gone { sa, until: cx.now + CONFIRMED })),
+            None => Sa::Closed,
+        }
+    }
+}
+
+/// What is left of a connection that the peer has deleted: the answer to that, in case it has to be repeated.
+#[derive(Debug)]
+pub(in crate::ike) struct Gone {
+    sa: Generation,
+    until: Instant,
+}
+
+impl Gone {
+    pub(super) fn datagram(mut self: Box<Self>, cx: &mut Cx<'_>, path: Path, packet: &Packet<'_>) -> Sa {
+        self.sa.hear(cx, path, None, packet);
+        Sa::Gone(self)
+    }
+
+    pub(super) const fn deadline(&self) -> Instant {
+        self.until
+    }
+
+    pub(super) fn timeout(self: Box<Self>, cx: &mut Cx<'_>) -> Sa {
+        if cx.now < self.until {
+            return Sa::Gone(self);
+        }
+        cx.release_ike(self.sa.own_spi());
         Sa::Closed
     }
 }
+
+/// After this long without repetition of a request the peer has got the response: longer than anyone waits
+/// before repeating it.
+const CONFIRMED: std::time::Duration = std::time::Duration::from_secs(40);
 
 /// The number of the child SA of IKE_AUTH.
 pub(super) const FIRST_CHILD: ChildId = ChildId(1);

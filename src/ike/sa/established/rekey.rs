@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::children::later;
 use super::requests::{Origin, Refusal, answer_ke};
-use super::{Established, IkeOffer, Member, Purpose, Standing, Task};
+use super::{CONFIRMED, Established, IkeOffer, Member, Purpose, Standing, Task};
 use crate::ike::crypto::{Nonces, Role};
 use crate::ike::proposal::IkeOffer as Offer;
 use crate::ike::reason::{CloseReason, Step};
@@ -70,6 +70,7 @@ impl Established {
             }
             _ => false,
         };
+        self.unconfirmed = Some(cx.now + CONFIRMED);
         self.generations.push(Member { sa: new, standing: Standing::Candidate });
         if !collides {
             self.promote(cx, spi);
@@ -168,14 +169,23 @@ impl Established {
     pub(super) fn generation_deleted(&mut self, cx: &mut Cx<'_>, spi: IkeSpi) -> Result<(), CloseReason> {
         let Some(member) = self.member(spi) else { return Ok(()) };
         if member.standing == Standing::Current {
-            if let Some(closing) = self.closing.take() {
-                return Err(closing.reason);
+            let ended = self.closing.take().map_or(CloseReason::PeerDeleted, |closing| closing.reason);
+            if self.candidate().is_none() || ended != CloseReason::PeerDeleted {
+                self.farewell = Some(spi);
+                return Err(ended);
             }
             // RFC 7296 §2.25.2: ours is forgotten; theirs, if there is one, stands.
             let Some(theirs) = self.candidate() else { return Err(CloseReason::PeerDeleted) };
             self.promote(cx, theirs);
         }
-        self.drop_generation(cx, spi);
+        // It stays a while for repetitions of the request.
+        let until = cx.now + CONFIRMED;
+        if let Some(member) = self.member(spi) {
+            member.standing = Standing::Superseded(until);
+            if let Some(sent) = member.sa.in_flight.take() {
+                sent.purpose.release(cx);
+            }
+        }
         Ok(())
     }
 

@@ -190,6 +190,8 @@ impl SavedSa {
             childless_end: now + cx.settings.lifetimes.childless,
             put_off: None,
             closing: None,
+            unconfirmed: Some(now + super::CONFIRMED),
+            farewell: None,
         });
         if self.closing {
             sa.closing = Some(Closing { reason: CloseReason::Local, by: now + super::CLOSING });

@@ -85,8 +85,10 @@ impl Established {
             if busy || self.installing.is_some() {
                 return Ok(());
             }
-            // The peer's request and ours would meet: it would have to put us off (RFC 7296 §2.25.2).
-            if self.held.is_some() && matches!(self.queue.front(), Some(Task::RekeyIke(_))) {
+            // What we ask must not meet what the peer has asked or has not heard: it would be put off or
+            // misunderstood (RFC 7296 §2.25).
+            let waits = self.unconfirmed.is_some() || self.held.is_some();
+            if waits && !matches!(self.queue.front(), Some(Task::Close)) {
                 return Ok(());
             }
             let Some(task) = self.queue.pop_front() else { return Ok(()) };

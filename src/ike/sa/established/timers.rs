@@ -27,6 +27,9 @@ impl Established {
                 ChildState::Installing | ChildState::Deleting { .. } => {}
             }
         }
+        if let Some(until) = self.unconfirmed {
+            consider(until);
+        }
         match &self.closing {
             Some(closing) => consider(closing.by),
             None => {
@@ -50,6 +53,9 @@ impl Established {
             self.generations.iter().filter(|member| over(member)).map(|member| member.sa.own_spi()).collect();
         for spi in over {
             self.drop_generation(cx, spi);
+        }
+        if self.unconfirmed.is_some_and(|until| until <= cx.now) {
+            self.acknowledged(cx);
         }
         self.child_timers(cx);
         match &self.closing {
