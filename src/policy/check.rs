@@ -100,6 +100,18 @@ pub enum Mismatch {
         /// What the document says.
         document: ExitSaid,
     },
+    /// The network document promises clients what this relay refuses.
+    #[error(
+        "relay {relay}: {protocol} port {port} leaves by the network document and not by the policy: expected it to"
+    )]
+    Promise {
+        /// This relay.
+        relay: Name,
+        /// TCP or UDP.
+        protocol: &'static str,
+        /// The first such port.
+        port: u16,
+    },
     /// A relay at a place that it does not take.
     #[error("circuit {circuit}: relay {relay} is no {role}: expected one that is")]
     Role {
@@ -183,6 +195,13 @@ impl Policy {
             let (policy, document) = (said(relay.exit.is_some()), said(described.exit.is_some()));
             if policy != document {
                 return Err(Mismatch::Exit { relay: relay.name.clone(), policy, document });
+            }
+            if let (Some(allowed), Some(promised)) = (&relay.exit, &described.exit) {
+                let tcp = broken("TCP", promised.tcp_ports.as_deref(), allowed.tcp_ports.as_deref());
+                let udp = broken("UDP", promised.udp_ports.as_deref(), allowed.udp_ports.as_deref());
+                if let Some((protocol, port)) = tcp.or(udp) {
+                    return Err(Mismatch::Promise { relay: relay.name.clone(), protocol, port });
+                }
             }
             let mut named = relay.overlay.psk.keys();
             if let Some(name) =
@@ -278,4 +297,18 @@ impl Circuit {
             None => Ok(()),
         }
     }
+}
+
+/// The first port that is promised and not allowed.
+fn broken(
+    protocol: &'static str,
+    promised: Option<&[(u16, u16)]>,
+    allowed: Option<&[(u16, u16)]>,
+) -> Option<(&'static str, u16)> {
+    let has = |ports: Option<&[(u16, u16)]>, port| {
+        ports.is_none_or(|ports| ports.iter().any(|(first, last)| (*first..=*last).contains(&port)))
+    };
+    let mut ports = 0..=u16::MAX;
+    let port = ports.find(|port| has(promised, *port) && !has(allowed, *port))?;
+    Some((protocol, port))
 }
