@@ -1,7 +1,8 @@
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::Args;
 use ippriv::policy::FileKind;
+use serde::Serialize;
 
 use crate::file::Text;
 use crate::network;
@@ -12,17 +13,31 @@ use crate::{Failed, output};
 pub(crate) struct Check {
     /// A policy, a network document, a cipher policy, or a file with static keys (of mode 0600)
     file: PathBuf,
+    /// Print one JSON object
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Serialize)]
+struct Checked<'a> {
+    file: &'a Path,
+    kind: &'a str,
+    found: String,
 }
 
 impl Check {
     pub(crate) fn run(self) -> Result<(), Failed> {
         let file = Text::read(&self.file)?;
-        let found = match FileKind::of(&file.text) {
-            FileKind::Static => format!("{} kernel objects", file.config()?.desired.state.len()),
-            FileKind::Policy => network::check::policy(&file)?,
-            FileKind::Ciphers => network::check::ciphers(&file)?,
-            FileKind::Network => network::check::document(&file)?,
+        let (kind, found) = match FileKind::of(&file.text) {
+            FileKind::Static => ("static", format!("{} kernel objects", file.config()?.desired.state.len())),
+            FileKind::Policy => ("policy", network::check::policy(&file)?),
+            FileKind::Ciphers => ("ciphers", network::check::ciphers(&file)?),
+            FileKind::Network => ("network", network::check::document(&file)?),
         };
-        Ok(output::text(&format!("{}: good, {found}\n", self.file.display()))?)
+        Ok(if self.json {
+            output::json(&Checked { file: &self.file, kind, found })
+        } else {
+            output::text(&format!("{}: good, {found}\n", self.file.display()))
+        }?)
     }
 }
