@@ -154,6 +154,7 @@ impl Tunnel {
                 if_id: self.if_id,
                 direction,
                 suite: keys.suite,
+                sequence: crate::suite::SequenceNumbers::Extended,
                 key: sa.key.clone(),
                 selector,
                 encapsulation,

@@ -275,7 +275,8 @@ mod tests {
     }
 
     fn open(incoming: &Incoming, datagram: &[u8]) -> Result<Opened, Forged> {
-        unprotect(incoming, &wire::decode(datagram).unwrap())
+        let Ok(packet) = wire::decode(datagram) else { panic!("not decoded") };
+        unprotect(incoming, &packet)
     }
 
     #[test]

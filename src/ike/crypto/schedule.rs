@@ -103,7 +103,7 @@ impl KeySchedule {
     ) -> Self {
         let key = [nonces.initiator, nonces.responder].concat();
         let seed = suite.prf.compute(&key, &[shared.expose()]);
-        Self::expand(Keys::of(suite), seed.as_ref(), nonces, initiator_spi, responder_spi)
+        Self::expand(&Keys::of(suite), seed.as_ref(), nonces, initiator_spi, responder_spi)
     }
 
     /// The keys of the IKE SA that replaces this one (RFC 7296 §2.18). `shared` has the secret of the KE
@@ -119,7 +119,7 @@ impl KeySchedule {
         responder_spi: IkeSpi,
     ) -> Self {
         let seed = self.0.prf.compute(self.0.get(self.0.d()), &mixed(nonces, shared));
-        Self::expand(Keys::of(suite), seed.as_ref(), nonces, initiator_spi, responder_spi)
+        Self::expand(&Keys::of(suite), seed.as_ref(), nonces, initiator_spi, responder_spi)
     }
 
     /// The keys after an additional key exchange in IKE_INTERMEDIATE (RFC 9370 §2.2.2); nonces and SPIs are
@@ -134,7 +134,7 @@ impl KeySchedule {
     ) -> Self {
         let parts = [shared.expose(), nonces.initiator, nonces.responder];
         let seed = self.0.prf.compute(self.0.get(self.0.d()), &parts);
-        Self::expand(self.0.empty(), seed.as_ref(), nonces, initiator_spi, responder_spi)
+        Self::expand(&self.0, seed.as_ref(), nonces, initiator_spi, responder_spi)
     }
 
     /// `length` octets of KEYMAT (RFC 7296 §2.17), at most 255 outputs of the PRF. `shared` is empty for the
@@ -215,7 +215,7 @@ impl KeySchedule {
     }
 
     fn expand(
-        keys: Keys,
+        keys: &Keys,
         seed: &[u8],
         nonces: Nonces<'_>,
         initiator_spi: IkeSpi,
@@ -224,7 +224,7 @@ impl KeySchedule {
         let (spi_i, spi_r) = (initiator_spi.0.to_be_bytes(), responder_spi.0.to_be_bytes());
         let parts = [nonces.initiator, nonces.responder, &spi_i, &spi_r];
         let octets = keys.prf.expand(seed, &parts, keys.total());
-        Self(Arc::new(Keys { octets: Zeroizing::new(octets.as_slice().into()), ..keys }))
+        Self(Arc::new(Keys { octets: Zeroizing::new(octets.as_slice().into()), ..*keys }))
     }
 }
 
@@ -249,10 +249,6 @@ impl Keys {
     fn of(suite: &IkeSuite) -> Self {
         let IkeSuite { encryption, integrity, prf, .. } = *suite;
         Self { encryption, integrity, prf, octets: Zeroizing::default() }
-    }
-
-    fn empty(&self) -> Self {
-        Self { octets: Zeroizing::default(), ..*self }
     }
 
     fn total(&self) -> usize {
