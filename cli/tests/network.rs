@@ -7,6 +7,9 @@ use std::os::unix::fs::{PermissionsExt as _, symlink};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
+/// When the example network is valid, whatever the clock says.
+const NOVEMBER: &str = "2026-11-21T00:00:00Z";
+
 /// A folder of its own for each test.
 struct Folder(PathBuf);
 
@@ -211,7 +214,7 @@ fn check_knows_every_kind_of_file_and_says_where_it_is_wrong() {
         ("ciphers/strong.yaml", "ciphers"),
         ("network/testnet.yaml", "network"),
     ] {
-        let json = folder.good(&["check", "--json", policies.join(file).to_str().unwrap()]);
+        let json = folder.good(&["check", "--json", "--at", NOVEMBER, policies.join(file).to_str().unwrap()]);
         assert!(json.contains(&format!("\"kind\":\"{kind}\"")), "{json}");
     }
     for file in ["roles/relay.yaml", "network/testnet.yaml"] {
@@ -219,12 +222,12 @@ fn check_knows_every_kind_of_file_and_says_where_it_is_wrong() {
         fs::write(folder.0.join(file.split_once('/').unwrap().1), text).unwrap();
     }
     // the network document is not where the policy says: that much can be checked
-    let alone = folder.good(&["check", "relay.yaml"]);
+    let alone = folder.good(&["check", "--at", NOVEMBER, "relay.yaml"]);
     assert!(alone.contains("is not there to check it with"), "{alone}");
     let text = folder.read("relay.yaml");
     fs::write(folder.0.join("relay.yaml"), text.replace("../network/", "").replace("amsterdam", "athens"))
         .unwrap();
-    let refused = folder.refused(&["check", "relay.yaml"]);
+    let refused = folder.refused(&["check", "--at", NOVEMBER, "relay.yaml"]);
     assert!(
         refused.contains("relay.yaml: relay: relay athens: expected one of the network testnet"),
         "{refused}"
@@ -232,12 +235,12 @@ fn check_knows_every_kind_of_file_and_says_where_it_is_wrong() {
     fs::write(folder.0.join("relay.yaml"), text.replace("limits", "limit")).unwrap();
     assert!(
         folder
-            .refused(&["check", "relay.yaml"])
+            .refused(&["check", "--at", NOVEMBER, "relay.yaml"])
             .starts_with("ippriv: relay.yaml:13:3: unknown field `limit`")
     );
     let testnet = folder.read("testnet.yaml").replace("198.51.100.66", "198.51.100.67");
     fs::write(folder.0.join("testnet.yaml"), testnet).unwrap();
     fs::write(folder.0.join("relay.yaml"), text.replace("../network/", "")).unwrap();
-    let refused = folder.refused(&["check", "relay.yaml"]);
+    let refused = folder.refused(&["check", "--at", NOVEMBER, "relay.yaml"]);
     assert!(refused.contains("testnet.yaml: signature of alice does not fit"), "{refused}");
 }

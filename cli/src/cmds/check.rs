@@ -1,6 +1,7 @@
 use std::path::{Path, PathBuf};
 
 use clap::Args;
+use ippriv::network::UnixTime;
 use ippriv::policy::FileKind;
 use serde::Serialize;
 
@@ -13,6 +14,9 @@ use crate::{Failed, output};
 pub(crate) struct Check {
     /// A policy, a network document, a cipher policy, or a file with static keys (of mode 0600)
     file: PathBuf,
+    /// The time to check a policy's network document for, in RFC 3339 [default: now]
+    #[arg(long)]
+    at: Option<UnixTime>,
     /// Print one JSON object
     #[arg(long)]
     json: bool,
@@ -30,7 +34,7 @@ impl Check {
         let file = Text::read(&self.file)?;
         let (kind, found) = match FileKind::of(&file.text) {
             FileKind::Static => ("static", format!("{} kernel objects", file.config()?.desired.state.len())),
-            FileKind::Policy => ("policy", network::check::policy(&file)?),
+            FileKind::Policy => ("policy", network::check::policy(&file, self.at)?),
             FileKind::Ciphers => ("ciphers", network::check::ciphers(&file)?),
             FileKind::Network => ("network", network::check::document(&file)?),
         };
