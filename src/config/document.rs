@@ -11,7 +11,7 @@ use crate::state::{RouteMetrics, UdpEncapsulation};
 use crate::suite::Suite;
 use crate::telescope::{
     CircuitNumber, Client, Hop, HopNumber, Host, Neighbour, NeighbourNumber, Relay, RelayCircuit, SaKeys,
-    Telescope, TunnelKeys,
+    Stage, Telescope, TunnelKeys,
 };
 
 /// A whole file.
@@ -167,6 +167,7 @@ impl ClientForm {
             path_mtu: self.path_mtu,
             kill_switch: self.kill_switch,
             allow: prefixes(self.allow),
+            guarded: Vec::new(),
             circuits: circuits.collect(),
         }
     }
@@ -191,6 +192,7 @@ impl TelescopeForm {
                 initcwnd: self.initcwnd,
                 congestion_control: self.congestion_control.map(|CongestionControl(name)| name),
             },
+            stage: Stage::Static,
         }
     }
 }
@@ -204,7 +206,7 @@ impl RelayForm {
                 number: peer.number,
                 address: peer.address.0,
                 pool: peer.pool.0,
-                keys: tunnel_keys(peer.suite, peer.out, peer.r#in),
+                keys: Some(tunnel_keys(peer.suite, peer.out, peer.r#in)),
                 tfc_padding: peer.tfc_padding,
             }
         });

@@ -148,12 +148,14 @@ pub(crate) fn client(circuits: &[Circuit]) -> Client {
         traffic: circuit.traffic.clone(),
         mtu: None,
         options: ippriv::state::RouteMetrics::default(),
+        stage: ippriv::telescope::Stage::Static,
     };
     Client {
         address: CLIENT,
         path_mtu: Mtu::ETHERNET,
         kill_switch: false,
         allow: Vec::new(),
+        guarded: Vec::new(),
         circuits: circuits.iter().map(telescope).collect(),
     }
 }
@@ -185,7 +187,7 @@ pub(crate) fn relay(relay: u8, circuits: &[Circuit]) -> Relay {
             number: NeighbourNumber::try_from(u32::from(other)).expect("a neighbour number"),
             address: relay_address(other),
             pool: pool(other),
-            keys: if relay == low { shared } else { mirrored(shared) },
+            keys: Some(if relay == low { shared } else { mirrored(shared) }),
             tfc_padding: None,
         }
     };

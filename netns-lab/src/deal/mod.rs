@@ -14,7 +14,7 @@ use ippriv::state::RouteMetrics;
 use ippriv::suite::Suite;
 use ippriv::telescope::{
     CircuitNumber, Client, ExitPolicy, Hop, HopNumber, Host, Neighbour, NeighbourNumber, Relay, RelayCircuit,
-    SaKeys, Telescope, TunnelKeys,
+    SaKeys, Stage, Telescope, TunnelKeys,
 };
 use rustix::rand::{GetRandomFlags, getrandom};
 
@@ -121,6 +121,7 @@ impl Deal {
                 path_mtu: Mtu::ETHERNET,
                 kill_switch: false,
                 allow: Vec::new(),
+                guarded: Vec::new(),
                 circuits: Vec::new(),
             });
         let number = CircuitNumber::try_from(u32::try_from(client.circuits.len()).unwrap_or(u32::MAX) + 1)?;
@@ -130,6 +131,7 @@ impl Deal {
             traffic: wish.traffic.clone(),
             mtu: wish.mtu,
             options: wish.options.clone(),
+            stage: Stage::Static,
         });
         Ok(number)
     }
@@ -193,7 +195,7 @@ impl Deal {
             let relay = self.relay(net, name)?;
             let number = u32::try_from(relay.neighbours.len()).unwrap_or(u32::MAX) + 1;
             let number = NeighbourNumber::try_from(number)?;
-            relay.neighbours.push(Neighbour { number, address, pool, keys, tfc_padding: None });
+            relay.neighbours.push(Neighbour { number, address, pool, keys: Some(keys), tfc_padding: None });
         }
         Ok(())
     }
