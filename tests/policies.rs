@@ -180,6 +180,13 @@ fn a_policy_that_does_not_fit_its_network_is_refused() {
     let relay = "bergen".parse().unwrap();
     let expected = Mismatch::Exit { relay, policy: ExitSaid::Exit, document: ExitSaid::NoExit };
     assert_eq!(policy.check(&network), Err(expected));
+
+    let key = |seed: u8| PrivateKey::from_seed([seed; 32].into()).unwrap().public();
+    let policy = Policy::parse(&read("roles/exit.yaml")).unwrap();
+    assert_eq!(policy.check_identity(&network, key(13)), Ok(()));
+    let (relay, expected) = ("cork".parse().unwrap(), Box::new(key(13).into()));
+    let refused = Mismatch::Identity { relay, found: key(12), expected };
+    assert_eq!(policy.check_identity(&network, key(12)), Err(refused));
 }
 
 #[test]
