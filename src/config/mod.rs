@@ -75,8 +75,21 @@ pub(crate) fn limits(text: &str) -> Options {
 
 pub(crate) fn located(error: &serde_saphyr::Error) -> ConfigError {
     let error = error.without_snippet();
-    let message = without_keys(&DefaultMessageFormatter.format_message(error));
+    let message = without_keys(&for_people(&DefaultMessageFormatter.format_message(error)));
     ConfigError { place: error.location().map(place), message }
+}
+
+/// `text` without advice that is for programmers who call the reader.
+fn for_people(text: &str) -> String {
+    for (advice, expected) in [
+        (", set DuplicateKeyPolicy in Options if acceptable", ": expected it once"),
+        ("; use from_str_multiple or from_str_multiple_with_options", ": expected one"),
+    ] {
+        if let Some(found) = text.strip_suffix(advice) {
+            return format!("{found}{expected}");
+        }
+    }
+    text.to_owned()
 }
 
 /// `text` without long runs of hexadecimal digits: a message may repeat what it found, and that may be a key

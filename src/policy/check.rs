@@ -6,7 +6,7 @@ use std::path::Path;
 use ipnet::IpNet;
 
 use super::{CipherPolicy, CipherSource, Circuit, Client, DEFAULT, Hops, Policy};
-use crate::network::{Document, Name, Role, linked};
+use crate::network::{Document, Ed25519Key, IdentityKey, Name, Role, linked};
 use crate::telescope::CircuitNumber;
 
 /// What makes no sense in a policy.
@@ -100,6 +100,28 @@ pub enum Mismatch {
         /// What the document says.
         document: ExitSaid,
     },
+    /// A private key that is not the one whose public half the network document has.
+    #[error("relay {relay}: identity {found}: expected {expected}, which the network document has")]
+    Identity {
+        /// This relay.
+        relay: Name,
+        /// The public half of its key.
+        found: Ed25519Key,
+        /// What the document has.
+        expected: Box<IdentityKey>,
+    },
+    /// The network document promises clients what this relay refuses.
+    #[error(
+        "relay {relay}: {protocol} port {port} leaves by the network document and not by the policy: expected it to"
+    )]
+    Promise {
+        /// This relay.
+        relay: Name,
+        /// TCP or UDP.
+        protocol: &'static str,
+        /// The first such port.
+        port: u16,
+    },
     /// A relay at a place that it does not take.
     #[error("circuit {circuit}: relay {relay} is no {role}: expected one that is")]
     Role {
@@ -172,27 +194,46 @@ impl Policy {
     /// [`Mismatch`] for the first thing that does not fit.
     pub fn check(&self, network: &Document) -> Result<(), Mismatch> {
         if let Some(relay) = &self.relay {
-            let unknown = |by: &str, relay: &Name| Mismatch::UnknownRelay {
-                by: by.to_owned(),
-                relay: relay.clone(),
-                network: network.network.clone(),
-            };
-            let described =
-                network.relay(relay.name.as_str()).ok_or_else(|| unknown("relay", &relay.name))?;
+            let described = network
+                .relay(relay.name.as_str())
+                .ok_or_else(|| unknown("relay".into(), &relay.name, network))?;
             let said = |exit| if exit { ExitSaid::Exit } else { ExitSaid::NoExit };
             let (policy, document) = (said(relay.exit.is_some()), said(described.exit.is_some()));
             if policy != document {
                 return Err(Mismatch::Exit { relay: relay.name.clone(), policy, document });
             }
+            if let (Some(allowed), Some(promised)) = (&relay.exit, &described.exit) {
+                let tcp = broken("TCP", promised.tcp_ports.as_deref(), allowed.tcp_ports.as_deref());
+                let udp = broken("UDP", promised.udp_ports.as_deref(), allowed.udp_ports.as_deref());
+                if let Some((protocol, port)) = tcp.or(udp) {
+                    return Err(Mismatch::Promise { relay: relay.name.clone(), protocol, port });
+                }
+            }
             let mut named = relay.overlay.psk.keys();
             if let Some(name) =
                 named.find(|name| **name == relay.name || network.relay(name.as_str()).is_none())
             {
-                return Err(unknown("overlay psk", name));
+                return Err(unknown("overlay psk".into(), name, network));
             }
         }
         let circuits = self.client.iter().flat_map(|client| &client.circuits);
         circuits.into_iter().try_for_each(|circuit| circuit.check(network))
+    }
+
+    /// Checks that the relay's identity key is the one clients expect; nothing to check without that role.
+    ///
+    /// # Errors
+    /// [`Mismatch::Identity`], and [`Mismatch::UnknownRelay`] as in [`Self::check`].
+    pub fn check_identity(&self, network: &Document, found: Ed25519Key) -> Result<(), Mismatch> {
+        let Some(relay) = self.relay.as_ref().map(|relay| &relay.name) else { return Ok(()) };
+        match network.relay(relay.as_str()) {
+            Some(described) if described.identity == found.into() => Ok(()),
+            Some(described) => {
+                let expected = Box::new(described.identity.clone());
+                Err(Mismatch::Identity { relay: relay.clone(), found, expected })
+            }
+            None => Err(unknown("relay".into(), relay, network)),
+        }
     }
 
     pub(super) fn find_invalid(&self) -> Result<(), Invalid> {
@@ -253,11 +294,7 @@ impl Client {
 impl Circuit {
     fn check(&self, network: &Document) -> Result<(), Mismatch> {
         let Hops::Named(names) = &self.hops else { return Ok(()) };
-        let unknown = |relay: &Name| Mismatch::UnknownRelay {
-            by: format!("circuit {}", self.name),
-            relay: relay.clone(),
-            network: network.network.clone(),
-        };
+        let unknown = |relay| unknown(format!("circuit {}", self.name), relay, network);
         let relays = names.iter().map(|name| network.relay(name.as_str()).ok_or_else(|| unknown(name)));
         let relays = relays.collect::<Result<Vec<_>, _>>()?;
         for (at, relay) in relays.iter().enumerate() {
@@ -278,4 +315,22 @@ impl Circuit {
             None => Ok(()),
         }
     }
+}
+
+fn unknown(by: String, relay: &Name, network: &Document) -> Mismatch {
+    Mismatch::UnknownRelay { by, relay: relay.clone(), network: network.network.clone() }
+}
+
+/// The first port that is promised and not allowed.
+fn broken(
+    protocol: &'static str,
+    promised: Option<&[(u16, u16)]>,
+    allowed: Option<&[(u16, u16)]>,
+) -> Option<(&'static str, u16)> {
+    let has = |ports: Option<&[(u16, u16)]>, port| {
+        ports.is_none_or(|ports| ports.iter().any(|(first, last)| (*first..=*last).contains(&port)))
+    };
+    let mut ports = 0..=u16::MAX;
+    let port = ports.find(|port| has(promised, *port) && !has(allowed, *port))?;
+    Some((protocol, port))
 }

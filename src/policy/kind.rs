@@ -1,6 +1,6 @@
 //! What kind of file a text is.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::de::IgnoredAny;
 
@@ -35,9 +35,16 @@ impl FileKind {
     /// nothing with keys is taken for something harmless.
     #[must_use]
     pub fn of(text: &str) -> Self {
-        let keys: BTreeMap<String, IgnoredAny> =
-            serde_saphyr::from_str_with_options(text, config::limits(text)).unwrap_or_default();
-        let has = |names: &&(&[&str], Self)| names.0.iter().any(|name| keys.contains_key(*name));
+        let read =
+            serde_saphyr::from_str_with_options::<BTreeMap<String, IgnoredAny>>(text, config::limits(text));
+        let keys: BTreeSet<String> = match read {
+            Ok(keys) => keys.into_keys().collect(),
+            // What is wrong with it the reader of its kind says better.
+            Err(_) => {
+                text.lines().filter_map(|line| line.split_once(':')).map(|(key, _)| key.to_owned()).collect()
+            }
+        };
+        let has = |names: &&(&[&str], Self)| names.0.iter().any(|name| keys.contains(*name));
         TELLING.iter().find(has).map_or(Self::Static, |(_, kind)| *kind)
     }
 }
@@ -57,6 +64,8 @@ mod tests {
             ("network: /etc/ippriv/network.yaml\nclient: {}\n", FileKind::Policy),
             ("client: {}\nlog: { level: debug }\n", FileKind::Policy),
             ("esp: [aes-gcm-128]\n", FileKind::Ciphers),
+            ("network: testnet\nserial: 1\nserial: 1\n", FileKind::Network),
+            ("client: {\n  esp: 1\n", FileKind::Static),
         ] {
             assert_eq!(FileKind::of(text), kind, "{text}");
         }

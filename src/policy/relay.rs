@@ -128,12 +128,21 @@ fn exit<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<ExitPolicy>
 
 /// At least one, or nothing would ever come about.
 fn count<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u32, D::Error> {
-    match u32::deserialize(deserializer)? {
-        0 => Err(de::Error::custom("limit 0: expected at least 1")),
-        count => Ok(count),
-    }
+    limit(u32::deserialize(deserializer)?, u32::MAX).map_err(de::Error::custom)
 }
 
+/// No more than can be told apart.
 fn circuits<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u32, D::Error> {
-    HopNumber::try_from(u32::deserialize(deserializer)?).map(HopNumber::get).map_err(de::Error::custom)
+    limit(u32::deserialize(deserializer)?, HopNumber::LAST).map_err(de::Error::custom)
+}
+
+fn limit(found: u32, last: u32) -> Result<u32, BadLimit> {
+    if (1..=last).contains(&found) { Ok(found) } else { Err(BadLimit { found, last }) }
+}
+
+#[derive(Debug, thiserror::Error)]
+#[error("limit {found}: expected 1 to {last}")]
+struct BadLimit {
+    found: u32,
+    last: u32,
 }

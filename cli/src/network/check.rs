@@ -3,6 +3,7 @@
 use std::io;
 use std::path::Path;
 
+use ippriv::network::UnixTime;
 use ippriv::policy::{CipherPolicy, Policy};
 
 use super::{NetworkError, now, parse};
@@ -10,7 +11,7 @@ use crate::Failed;
 use crate::file::{FileError, Text};
 
 /// Checks a policy, its cipher policies, and, when it is there, that its network document is believed and fits.
-pub(crate) fn policy(file: &Text) -> Result<String, Failed> {
+pub(crate) fn policy(file: &Text, at: Option<UnixTime>) -> Result<String, Failed> {
     let mut policy = Policy::parse(&file.text)
         .map_err(|error| NetworkError::Policy { path: file.path.clone(), error: Box::new(error) })?;
     let folder = file.path.parent().unwrap_or(Path::new("."));
@@ -31,7 +32,7 @@ pub(crate) fn policy(file: &Text) -> Result<String, Failed> {
         }
         Err(error) => return Err(error.into()),
     };
-    let verified = parse(&document)?.verify(&policy.trust, now(), None);
+    let verified = parse(&document)?.verify(&policy.trust, at.unwrap_or_else(now), None);
     let network = verified.map_err(|error| NetworkError::Refused { path: path.clone(), error })?;
     let fits = policy.check(network.document());
     fits.map_err(|error| NetworkError::Mismatch { path: file.path.clone(), error: Box::new(error) })?;
