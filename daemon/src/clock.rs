@@ -12,7 +12,7 @@ use rustix::time::{
     ClockId, Itimerspec, TimerfdClockId, TimerfdFlags, TimerfdTimerFlags, Timespec, clock_gettime,
     timerfd_create, timerfd_settime,
 };
-use tokio::io::unix::AsyncFd;
+use tokio::net::unix::pipe::Receiver;
 
 /// Now, as the core sees it: the time since the machine started.
 #[must_use]
@@ -45,7 +45,8 @@ fn read(clock: ClockId) -> Duration {
 /// Wakes the event loop at a moment of [`now`]'s clock; tokio's own timers stand still while the machine
 /// sleeps.
 pub struct Alarm {
-    timer: AsyncFd<rustix::fd::OwnedFd>,
+    /// A timer is read like a pipe: octets come when it has rung.
+    timer: Receiver,
     set: Option<Instant>,
 }
 
@@ -57,7 +58,7 @@ impl Alarm {
     pub fn new() -> io::Result<Self> {
         let flags = TimerfdFlags::CLOEXEC | TimerfdFlags::NONBLOCK;
         let timer = timerfd_create(TimerfdClockId::Boottime, flags)?;
-        Ok(Self { timer: AsyncFd::register(timer)?, set: None })
+        Ok(Self { timer: Receiver::from_owned_fd_unchecked(timer)?, set: None })
     }
 
     /// Sets it to `at`, or switches it off.
@@ -69,7 +70,7 @@ impl Alarm {
             let value = at.map_or(Timespec { tv_sec: 0, tv_nsec: 0 }, timespec);
             let interval = Timespec { tv_sec: 0, tv_nsec: 0 };
             let times = Itimerspec { it_interval: interval, it_value: value };
-            timerfd_settime(self.timer.get_ref(), TimerfdTimerFlags::ABSTIME, &times)?;
+            timerfd_settime(&self.timer, TimerfdTimerFlags::ABSTIME, &times)?;
             self.set = at;
         }
         Ok(())
@@ -80,10 +81,18 @@ impl Alarm {
     /// # Errors
     /// When the system refuses to wait.
     pub async fn rings(&mut self) -> io::Result<()> {
-        let mut ready = self.timer.readable().await?;
-        ready.clear_ready();
-        drop(ready);
-        self.set(None)
+        loop {
+            self.timer.readable().await?;
+            match self.timer.try_read(&mut [0; 8]) {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                Err(error) => return Err(error),
+                // It is off by itself now.
+                Ok(_) => {
+                    self.set = None;
+                    return Ok(());
+                }
+            }
+        }
     }
 }
 

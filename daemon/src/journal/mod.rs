@@ -298,4 +298,4 @@ fn remove_if_there(path: &Path) -> Result<(), JournalError> {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
