@@ -29,6 +29,7 @@ mod view;
 
 use std::collections::{BTreeMap, VecDeque};
 
+pub use crate::ike::SocketId;
 pub use io::{Binding, CommandId, Input, OpId, Output, Record};
 pub use start::{Files, NodeRefused};
 
