@@ -28,6 +28,18 @@ pub enum Suite {
     DangerNull,
 }
 
+/// How many bits the sequence numbers of an SA have (RFC 4303 §2.2.1). Both ends have to agree, for the upper
+/// half is never sent.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Deserialize, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum SequenceNumbers {
+    /// 64: extended sequence numbers.
+    #[default]
+    Extended,
+    /// 32: the SA has to be replaced before 2^32 packets.
+    Short,
+}
+
 /// How the kernel's crypto API names and splits a suite.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Transform {

@@ -19,7 +19,7 @@ use ippriv::state::{
     Action, Address, AddressId, Link, Policy, PolicyDirection, PolicyId, Progress, Route, RouteId, RouteKind,
     RouteMetrics, Rule, RuleAction, Sa, SaDirection, SaId, Scope, Selector, Template, UdpEncapsulation,
 };
-use ippriv::suite::Suite;
+use ippriv::suite::{SequenceNumbers, Suite};
 
 const SA_INFO: usize = 224;
 const SA_ID: usize = 24;
@@ -139,6 +139,7 @@ fn sa(suite: Suite, direction: SaDirection) -> Sa {
         if_id: IfId::new(FIRST + 1).unwrap(),
         direction,
         suite,
+        sequence: SequenceNumbers::Extended,
         key: key(suite),
         selector: None,
         encapsulation: None,

@@ -16,7 +16,7 @@ use ippriv::state::{
     PolicyDirection, PolicyId, Progress, Route, RouteId, RouteKind, RouteMetrics, Rule, RuleAction, Sa,
     SaDirection, SaId, Scope, Selector, State, Sysctl, Template, UdpEncapsulation,
 };
-use ippriv::suite::Suite;
+use ippriv::suite::{SequenceNumbers, Suite};
 use ipprivd::kernel::{Kernel, LinuxKernel};
 
 /// One test at a time: they share a kernel.
@@ -106,6 +106,7 @@ fn sa(number: u32, suite: Suite, direction: SaDirection) -> Sa {
         if_id: if_id(1),
         direction,
         suite,
+        sequence: SequenceNumbers::Extended,
         key: KeyMaterial::new((1..).take(suite.key_length()).collect()),
         selector: None,
         encapsulation: None,

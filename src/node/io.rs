@@ -6,12 +6,9 @@ use zeroize::Zeroizing;
 
 use crate::control::{Command, Event, Reply};
 use crate::id::LinkName;
+use crate::ike::SocketId;
 use crate::plan::{Op, Outcome};
 use crate::state::SaId;
-
-/// Names a socket that the shell opened for the node.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct SocketId(pub u32);
 
 /// Names a group of kernel operations, so that their outcome finds back.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]

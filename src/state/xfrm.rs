@@ -7,7 +7,7 @@ use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 
 use crate::id::{IfId, Reqid, Spi};
 use crate::secret::KeyMaterial;
-use crate::suite::Suite;
+use crate::suite::{SequenceNumbers, Suite};
 
 /// What tells an ESP SA apart: RFC 4301 §4.1, `xfrm_usersa_id`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -85,6 +85,8 @@ pub struct Sa {
     pub direction: SaDirection,
     /// Cipher suite.
     pub suite: Suite,
+    /// Length of sequence numbers; the other end's is the same.
+    pub sequence: SequenceNumbers,
     /// Key material of [`Suite::key_length`] octets.
     pub key: KeyMaterial,
     /// Which inner packets it may carry; `None` for any of both families (`XFRM_STATE_AF_UNSPEC`).

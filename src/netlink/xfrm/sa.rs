@@ -14,7 +14,7 @@ use crate::netlink::{Dump, Parsed};
 use crate::ownership;
 use crate::secret::KeyMaterial;
 use crate::state::{Progress, Sa, SaDirection, SaId, UdpEncapsulation};
-use crate::suite::{Suite, Transform};
+use crate::suite::{SequenceNumbers, Suite, Transform};
 
 const NEWSA: u16 = 0x10;
 const DELSA: u16 = 0x11;
@@ -70,7 +70,7 @@ fn encode(kind: u16, sa: &Sa) -> Result<Message, Unencodable> {
     Ok(Message::new(kind, 0, |writer| {
         write_info(writer, sa);
         write_algorithms(writer, sa);
-        write_replay(writer, sa.direction, sa.progress);
+        write_replay(writer, sa.direction, sa.sequence, sa.progress);
         if let Some(encapsulation) = sa.encapsulation {
             writer.nested(kind::ENCAP, |writer| {
                 writer.u16(ESPINUDP);
@@ -114,12 +114,16 @@ fn check(sa: &Sa) -> Result<(), Unencodable> {
     }
 }
 
-const fn flags(direction: SaDirection, any_family: bool) -> u8 {
+const fn flags(direction: SaDirection, sequence: SequenceNumbers, any_family: bool) -> u8 {
     let base = match direction {
-        SaDirection::In { .. } => ESN,
-        SaDirection::Out { .. } => ESN | NOPMTUDISC,
+        SaDirection::In { .. } => 0,
+        SaDirection::Out { .. } => NOPMTUDISC,
     };
-    if any_family { base | AF_UNSPEC } else { base }
+    let esn = match sequence {
+        SequenceNumbers::Extended => ESN,
+        SequenceNumbers::Short => 0,
+    };
+    if any_family { base | esn | AF_UNSPEC } else { base | esn }
 }
 
 fn write_info(writer: &mut Writer, sa: &Sa) {
@@ -135,7 +139,7 @@ fn write_info(writer: &mut Writer, sa: &Sa) {
     writer.u16(family(sa.id.destination).into());
     writer.u8(TUNNEL);
     writer.u8(0);
-    writer.u8(flags(sa.direction, sa.selector.is_none()));
+    writer.u8(flags(sa.direction, sa.sequence, sa.selector.is_none()));
     writer.zeros(7);
 }
 
@@ -172,11 +176,24 @@ fn write_algorithm(writer: &mut Writer, kind: u16, name: &str, icv_bits: Option<
 ///
 /// An SA that goes on from another's progress takes everything up to there for received, and sends on from
 /// beyond what the other can have sent since. Without a bitmap, which comes last, nothing is received yet.
-fn write_replay(writer: &mut Writer, direction: SaDirection, Progress(progress): Progress) {
+///
+/// Short sequence numbers take the same structure, whose upper halves the kernel then ignores
+/// (`XFRM_REPLAY_MODE_BMP`): the older one has windows of 32 packets only.
+fn write_replay(
+    writer: &mut Writer,
+    direction: SaDirection,
+    sequence: SequenceNumbers,
+    Progress(progress): Progress,
+) {
     let (window, received, sent) = match direction {
         SaDirection::In { replay_window } => (replay_window, progress.unwrap_or(0), 0),
         SaDirection::Out { .. } => (0, 0, progress.map_or(0, |last| last.saturating_add(SKIPPED))),
     };
+    let last = match sequence {
+        SequenceNumbers::Extended => u64::MAX,
+        SequenceNumbers::Short => u32::MAX.into(),
+    };
+    let (received, sent) = (received.min(last), sent.min(last));
     let words = window / 32;
     let halves = |number: u64| [(number >> 32) as u32, number as u32];
     let ([received_high, received_low], [sent_high, sent_low]) = (halves(received), halves(sent));
@@ -242,6 +259,7 @@ impl Dump for SaDump {
             if_id,
             direction: SaDirection::In { replay_window: 0 },
             suite: Suite::AesGcm256,
+            sequence: SequenceNumbers::Extended,
             key: KeyMaterial::new(Vec::new()),
             selector: None,
             encapsulation: None,
@@ -383,10 +401,11 @@ impl<'a> Found<'a> {
             SaDirection::In { .. } => 0,
             SaDirection::Out { .. } => DONT_ENCAP_DSCP,
         };
+        let sequence = if info.flags & ESN == 0 { SequenceNumbers::Short } else { SequenceNumbers::Extended };
         let usual = info.endless
             && info.mode == TUNNEL
             && info.old_window == 0
-            && info.flags == flags(direction, selector.is_none())
+            && info.flags == flags(direction, sequence, selector.is_none())
             && self.extra_flags == extra_flags
             && !self.strange;
         let encapsulation = match self.encapsulation {
@@ -406,6 +425,7 @@ impl<'a> Found<'a> {
             if_id,
             direction,
             suite,
+            sequence,
             key,
             selector,
             encapsulation,
@@ -496,6 +516,7 @@ mod tests {
             if_id: IfId::new(number).unwrap(),
             direction,
             suite: Suite::AesGcm128,
+            sequence: SequenceNumbers::Extended,
             key: KeyMaterial::new(vec![1; 20]),
             selector: None,
             encapsulation: None,
@@ -521,6 +542,20 @@ mod tests {
         assert_eq!(dumped(&sa(inward, Progress(Some(last)))).progress.0, Some(last));
         for direction in [out, inward] {
             assert_eq!(dumped(&sa(direction, Progress(None))).progress.0, Some(0));
+        }
+    }
+
+    #[test]
+    fn short_sequence_numbers_come_back_and_end_at_32_bits() {
+        for direction in [
+            SaDirection::Out { tfc_padding: None, nat_keepalive: None },
+            SaDirection::In { replay_window: 64 },
+        ] {
+            let near_the_end = Progress(Some(0xffff_fff0));
+            let short = Sa { sequence: SequenceNumbers::Short, ..sa(direction, near_the_end) };
+            assert_eq!(dumped(&short), short);
+            assert_ne!(dumped(&short), sa(direction, near_the_end));
+            assert!(dumped(&short).progress.0.is_some_and(|last| last <= u32::MAX.into()));
         }
     }
 

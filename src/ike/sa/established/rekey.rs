@@ -1,0 +1,227 @@
+//! Replacing the IKE SA (RFC 7296 §1.3.2, §2.8, §2.8.2, §2.18, §2.25.2).
+
+use std::time::Duration;
+
+use super::children::later;
+use super::requests::{Origin, Refusal, answer_ke};
+use super::{CONFIRMED, Established, IkeOffer, Member, Purpose, Standing, Task};
+use crate::ike::crypto::{Nonces, Role};
+use crate::ike::proposal::IkeOffer as Offer;
+use crate::ike::reason::{CloseReason, Step};
+use crate::ike::sa::Cx;
+use crate::ike::sa::child::{NONCE, earlier};
+use crate::ike::sa::contents::Contents;
+use crate::ike::sa::generation::Generation;
+use crate::ike::wire::{IkeSpi, KeMethod, MessageId, NotifyType, Payload, Proposal};
+
+/// How long an IKE SA that was replaced waits for its initiator to delete it.
+const PATIENCE: Duration = Duration::from_secs(120);
+
+/// The proposals for a new IKE SA. Further key exchanges are left to the first one: the new keys come from the
+/// old ones and so are no weaker (RFC 9370 §2.2.4).
+pub(super) fn proposals(cx: &Cx<'_>, spi: IkeSpi) -> Vec<Proposal> {
+    offer(cx).to_wire(Some(spi))
+}
+
+fn offer(cx: &Cx<'_>) -> Offer {
+    cx.settings.proposals.ike.without_additional()
+}
+
+impl Established {
+    /// The peer wants a new IKE SA.
+    pub(super) fn rekey_ike_request(
+        &mut self,
+        cx: &mut Cx<'_>,
+        origin: Origin,
+        contents: Contents,
+    ) -> Result<(), Refusal> {
+        // RFC 7296 §2.25.2: not while we create, replace or close a child SA.
+        let busy = matches!(self.purpose(), Some(Purpose::Child(_) | Purpose::DeleteChild(_)))
+            || self.installing.is_some()
+            || self.held.is_some();
+        let Some(member) = self.member(origin.spi) else { return Ok(()) };
+        if busy || member.standing != Standing::Current {
+            return Err(NotifyType::TEMPORARY_FAILURE.into());
+        }
+        let (old, limit) = (member.sa.keys.clone(), member.sa.limit);
+        let (Some(sa), Some(theirs)) = (contents.sa, contents.nonce) else {
+            return Err(NotifyType::INVALID_SYNTAX.into());
+        };
+        let sent = contents.ke.as_ref().map(|(method, _)| *method);
+        let chosen = offer(cx).select(&sa, sent).ok_or(NotifyType::NO_PROPOSAL_CHOSEN)?;
+        let peer_spi = chosen
+            .peer_spi
+            .filter(|spi| *spi != IkeSpi::ZERO && chosen.suite.additional.is_empty())
+            .ok_or(NotifyType::NO_PROPOSAL_CHOSEN)?;
+        let (ke, secret) = answer_ke(cx, chosen.suite.ke, contents.ke.as_ref())?;
+        let spi = cx.new_ike_spi();
+        let ours = cx.random::<NONCE>().to_vec();
+        let nonces = Nonces { initiator: &theirs, responder: &ours };
+        let keys = old.rekeyed(&chosen.suite, nonces, &[secret], peer_spi, spi);
+        let answer = Proposal { spi: spi.0.to_be_bytes().to_vec(), ..chosen.answer };
+        self.respond(cx, origin, &[Payload::Sa(vec![answer]), Payload::Nonce(ours.clone()), ke]);
+        let new =
+            Generation::new((peer_spi, spi), Role::Responder, chosen.suite, keys, MessageId::ZERO, limit);
+        let collides = match self.purpose() {
+            // RFC 7296 §2.8.2: both do it at once, and the nonces will tell which one stays.
+            Some(Purpose::RekeyIke(own)) => {
+                own.collision = Some(theirs.min(ours));
+                true
+            }
+            _ => false,
+        };
+        self.unconfirmed = Some(cx.now + CONFIRMED);
+        self.generations.push(Member { sa: new, standing: Standing::Candidate });
+        if !collides {
+            self.promote(cx, spi);
+        }
+        Ok(())
+    }
+
+    /// The peer's answer to our wish for a new IKE SA.
+    pub(super) fn rekey_ike_answer(
+        &mut self,
+        cx: &mut Cx<'_>,
+        old: IkeSpi,
+        offer: IkeOffer,
+        contents: Contents,
+    ) -> Result<(), CloseReason> {
+        let candidate = self.candidate();
+        if let Some(error) = contents.error() {
+            cx.release_ike(offer.spi);
+            if let Some(theirs) = candidate {
+                // RFC 7296 §2.8.2: theirs was finished before ours was seen.
+                self.promote(cx, theirs);
+                return Ok(());
+            }
+            self.soft = later(cx);
+            return match error.kind {
+                NotifyType::INVALID_KE_PAYLOAD => {
+                    let method = error.data.as_slice().try_into().map(u16::from_be_bytes).map(KeMethod);
+                    let known = |method: &KeMethod| {
+                        cx.settings.proposals.ike.0.iter().any(|proposal| proposal.ke.contains(method))
+                    };
+                    if let Some(method) =
+                        method.ok().filter(known).filter(|method| *method != offer.ke.method)
+                    {
+                        self.ask(Task::RekeyIke(Some(method)));
+                    }
+                    Ok(())
+                }
+                NotifyType::TEMPORARY_FAILURE => self.put_off(cx, Step::CreateChild),
+                _ => Ok(()),
+            };
+        }
+        self.put_off = None;
+        let (new, nonce) = match self.accept_ike(cx, old, &offer, contents) {
+            Ok(made) => made,
+            Err(reason) => {
+                cx.release_ike(offer.spi);
+                return Err(reason);
+            }
+        };
+        let spi = new.own_spi();
+        self.generations.push(Member { sa: new, standing: Standing::Candidate });
+        let lowest = offer.nonce.as_slice().min(nonce.as_slice());
+        let lost = offer.collision.as_deref().is_some_and(|theirs| lowest < theirs);
+        match candidate {
+            // The SA with the lowest nonce is closed by who created it; the other's creator closes the old one.
+            Some(theirs) if lost => {
+                self.promote(cx, theirs);
+                self.delete_generation(cx, spi);
+            }
+            _ => {
+                self.promote(cx, spi);
+                self.delete_generation(cx, old);
+            }
+        }
+        Ok(())
+    }
+
+    fn accept_ike(
+        &mut self,
+        cx: &Cx<'_>,
+        old: IkeSpi,
+        made: &IkeOffer,
+        contents: Contents,
+    ) -> Result<(Generation, Vec<u8>), CloseReason> {
+        let step = Step::CreateChild;
+        let (Some(sa), Some(nonce), Some((method, data)), Some(member)) =
+            (contents.sa, contents.nonce, contents.ke, self.member(old))
+        else {
+            return Err(CloseReason::Misbehaved(step));
+        };
+        let chosen = offer(cx).check(&sa).map_err(|_| CloseReason::NoProposal(step))?;
+        let peer_spi = chosen.peer_spi.ok_or(CloseReason::Misbehaved(step))?;
+        if chosen.suite.ke != made.ke.method || method != made.ke.method {
+            return Err(CloseReason::NoProposal(step));
+        }
+        let secret = made.ke.finish(&data).map_err(|error| CloseReason::KeyExchange(step, error))?;
+        let nonces = Nonces { initiator: &made.nonce, responder: &nonce };
+        let keys = member.sa.keys.rekeyed(&chosen.suite, nonces, &[secret], made.spi, peer_spi);
+        let spis = (made.spi, peer_spi);
+        let limit = member.sa.limit;
+        let new = Generation::new(spis, Role::Initiator, chosen.suite, keys, MessageId::ZERO, limit);
+        Ok((new, nonce))
+    }
+
+    /// The peer has deleted one of the IKE SAs.
+    pub(super) fn generation_deleted(&mut self, cx: &mut Cx<'_>, spi: IkeSpi) -> Result<(), CloseReason> {
+        let Some(member) = self.member(spi) else { return Ok(()) };
+        if member.standing == Standing::Current {
+            let ended = self.closing.take().map_or(CloseReason::PeerDeleted, |closing| closing.reason);
+            if self.candidate().is_none() || ended != CloseReason::PeerDeleted {
+                self.farewell = Some(spi);
+                return Err(ended);
+            }
+            // RFC 7296 §2.25.2: ours is forgotten; theirs, if there is one, stands.
+            let Some(theirs) = self.candidate() else { return Err(CloseReason::PeerDeleted) };
+            self.promote(cx, theirs);
+        }
+        // It stays a while for repetitions of the request.
+        let until = cx.now + CONFIRMED;
+        if let Some(member) = self.member(spi) {
+            member.standing = Standing::Superseded(until);
+            if let Some(sent) = member.sa.in_flight.take() {
+                sent.purpose.release(cx);
+            }
+        }
+        Ok(())
+    }
+
+    fn candidate(&self) -> Option<IkeSpi> {
+        let of = |member: &&Member| member.standing == Standing::Candidate;
+        self.generations.iter().find(of).map(|member| member.sa.own_spi())
+    }
+
+    /// Makes an IKE SA the current one. The children go with it (RFC 7296 §2.8).
+    fn promote(&mut self, cx: &mut Cx<'_>, spi: IkeSpi) {
+        let until = cx.now + PATIENCE;
+        for member in &mut self.generations {
+            if member.sa.own_spi() == spi {
+                member.standing = Standing::Current;
+            } else if matches!(member.standing, Standing::Current | Standing::Candidate) {
+                member.standing = Standing::Superseded(until);
+            }
+        }
+        let lifetimes = cx.settings.lifetimes;
+        self.soft = earlier(cx, lifetimes.ike_soft);
+        self.hard = cx.now + lifetimes.ike_hard;
+        self.queue.retain(|task| !matches!(task, Task::RekeyIke(_)));
+    }
+
+    /// Forgets an IKE SA that is not the current one.
+    pub(super) fn drop_generation(&mut self, cx: &mut Cx<'_>, spi: IkeSpi) {
+        let Some(at) = self.generations.iter().position(|member| member.sa.own_spi() == spi) else { return };
+        let member = self.generations.remove(at);
+        self.generations.shrink_to_fit();
+        cx.changed = true;
+        cx.release_ike(spi);
+        if let Some(sent) = member.sa.in_flight {
+            sent.purpose.release(cx);
+        }
+        if self.held.as_ref().is_some_and(|held| held.spi == spi) {
+            self.held = None;
+        }
+    }
+}

@@ -1,0 +1,198 @@
+//! What the owner decides beforehand: algorithms, lifetimes, limits, keys, and whom to serve.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::crypto::{PublicKey, SigningKey};
+use super::event::{AddressRequest, Path};
+use super::proposal::{EspOffer, IkeOffer};
+use super::wire::{Id, TrafficSelector};
+use crate::secret::KeyMaterial;
+
+/// Settings of a whole [`super::Endpoint`].
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// The algorithms we offer and accept.
+    pub proposals: Proposals,
+    /// How long SAs live.
+    pub lifetimes: Lifetimes,
+    /// How requests are repeated before a connection stands. RFC 7296 §2.4 leaves it to us.
+    pub connecting: Retransmission,
+    /// How requests are repeated after that.
+    pub established: Retransmission,
+    /// Bounds on connections that are not authenticated yet.
+    pub half_open: HalfOpen,
+    /// Who we are when we answer; without it every IKE_AUTH of a client is refused.
+    pub credentials: Option<Arc<Credentials>>,
+    /// Whom we serve.
+    pub peers: PeerTable,
+    /// The largest IKE datagram we send before fragmenting (RFC 7383), in octets of UDP payload.
+    pub datagram: usize,
+}
+
+/// Algorithms, best first.
+#[derive(Debug, Clone, Default)]
+pub struct Proposals {
+    /// Of IKE SAs. Additional key exchanges take place in IKE_INTERMEDIATE (RFC 9370); a rekeyed IKE SA has
+    /// none of its own, for its keys come from those that had.
+    pub ike: IkeOffer,
+    /// Of child SAs. Its key exchanges are for further child SAs and for rekeying; additional ones are not
+    /// made, so leave them out.
+    pub esp: EspOffer,
+}
+
+/// How long SAs live. Rekeying starts up to a tenth earlier, at random, so that neither the two ends nor the
+/// thousand clients of a relay do it at once (RFC 7296 §2.8).
+#[derive(Debug, Clone, Copy)]
+pub struct Lifetimes {
+    /// When an IKE SA gets new keys.
+    pub ike_soft: Duration,
+    /// When an IKE SA is given up because that did not work.
+    pub ike_hard: Duration,
+    /// When a child SA is replaced.
+    pub child_soft: Duration,
+    /// When a child SA is deleted because that did not work.
+    pub child_hard: Duration,
+    /// How long a replaced child SA still receives, for packets that were overtaken.
+    pub linger: Duration,
+    /// Silence of the peer after which its liveness is checked (RFC 7296 §2.4); never when `None`.
+    pub probe: Option<Duration>,
+    /// How long a connection may be without child SA before it is closed.
+    pub childless: Duration,
+}
+
+/// Retransmission of requests: after `first`, then doubling up to `most`, each time up to a fifth later at
+/// random.
+#[derive(Debug, Clone, Copy)]
+pub struct Retransmission {
+    /// Time before the first repetition.
+    pub first: Duration,
+    /// The longest time between two.
+    pub most: Duration,
+    /// How often a request is sent at all.
+    pub attempts: u8,
+}
+
+/// Bounds on half-open connections: those whose initiator has not shown who it is.
+#[derive(Debug, Clone, Copy)]
+pub struct HalfOpen {
+    /// From this many on, initiators have to return a cookie before anything is computed for them
+    /// (RFC 7296 §2.6).
+    pub cookies_from: usize,
+    /// The most in all; further initiators are ignored.
+    pub total: usize,
+    /// The most from one prefix (/24 or /56); further initiators in it are ignored.
+    pub per_prefix: usize,
+    /// How long each may take.
+    pub patience: Duration,
+}
+
+/// An identity and the Ed25519 key that proves it.
+pub struct Credentials {
+    /// What we call ourselves.
+    pub identity: Id,
+    /// The key.
+    pub key: SigningKey,
+}
+
+/// Whom a responder serves.
+#[derive(Debug, Clone, Default)]
+pub struct PeerTable {
+    /// Keys of the peers that sign, by identity.
+    pub keys: BTreeMap<Id, PublicKey>,
+    /// What is done about the others.
+    pub anonymous: Anonymous,
+}
+
+/// Clients that show no identity. A relay serves them and learns nothing; they insist on its signature.
+#[derive(Debug, Clone, Default)]
+pub struct Anonymous {
+    /// Whether NULL authentication is accepted (RFC 7619).
+    pub null: bool,
+    /// The secret everyone knows, for clients that cannot do that.
+    pub published_secret: Option<KeyMaterial>,
+}
+
+/// Who we say we are when we initiate.
+#[derive(Debug, Clone)]
+pub enum OwnAuth {
+    /// Nobody: NULL authentication with ID_NULL (RFC 7619 §2.1).
+    Null,
+    /// Nobody, towards peers that cannot do that: a secret everyone knows and an identity that is random for
+    /// each connection.
+    PublishedSecret(KeyMaterial),
+    /// Ourselves, by signature.
+    Signature(Arc<Credentials>),
+}
+
+/// When ESP goes into UDP.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Encapsulate {
+    /// When a NAT is on the path (RFC 7296 §2.23).
+    #[default]
+    BehindNat,
+    /// Always, as if there were one; for networks that drop ESP.
+    Always,
+}
+
+/// A connection to set up.
+#[derive(Debug, Clone)]
+pub struct Connect {
+    /// Where IKE_SA_INIT goes.
+    pub path: Path,
+    /// Where to go on when a NAT is found: port 4500 on both ends (RFC 7296 §2.23). `None` stays on `path`.
+    pub float: Option<Path>,
+    /// When ESP goes into UDP.
+    pub encapsulate: Encapsulate,
+    /// Whom we expect.
+    pub peer: Id,
+    /// The key it has to sign with.
+    pub peer_key: PublicKey,
+    /// Who we are.
+    pub own: OwnAuth,
+    /// Addresses to ask for. With this the local selectors are narrowed to what we are given.
+    pub request: Option<AddressRequest>,
+    /// Our side of the traffic (TSi).
+    pub local: Vec<TrafficSelector>,
+    /// The peer's side of the traffic (TSr).
+    pub remote: Vec<TrafficSelector>,
+    /// The largest datagram on this path instead of [`Settings::datagram`].
+    pub datagram: Option<usize>,
+}
+
+impl Default for Lifetimes {
+    fn default() -> Self {
+        let hours = |n: u64| Duration::from_secs(n * 3600);
+        Self {
+            ike_soft: hours(4),
+            ike_hard: hours(5),
+            child_soft: hours(1),
+            child_hard: Duration::from_secs(80 * 60),
+            linger: Duration::from_secs(5),
+            probe: Some(Duration::from_secs(60)),
+            childless: Duration::from_secs(30),
+        }
+    }
+}
+
+impl Retransmission {
+    /// For setting up: 12 attempts would be rude to who waits; 0.5 s, 1 s … 8 s, half a minute in all.
+    pub const CONNECTING: Self =
+        Self { first: Duration::from_millis(500), most: Duration::from_secs(8), attempts: 7 };
+    /// For a connection that stands: a dozen times over several minutes (RFC 7296 §2.4).
+    pub const ESTABLISHED: Self =
+        Self { first: Duration::from_millis(500), most: Duration::from_secs(30), attempts: 12 };
+}
+
+impl Default for HalfOpen {
+    fn default() -> Self {
+        Self { cookies_from: 256, total: 8192, per_prefix: 1024, patience: Duration::from_secs(30) }
+    }
+}
+
+impl std::fmt::Debug for Credentials {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Credentials({})", super::reason::shown(&self.identity))
+    }
+}
