@@ -1,12 +1,15 @@
-//! `ippriv`: checks, plans, applies and explains what a file asks of this host's kernel.
+//! `ippriv`: asks the daemon, and checks, plans, applies and explains what a file asks of this host's kernel.
 //!
-//! Exit codes: 0 done, 1 failed (nothing changed, or unwound, as the message says), 2 wrong usage.
+//! Exit codes: 0 done, 1 failed (nothing changed, or unwound, as the message says), 2 wrong usage, 3 no daemon,
+//! 4 not allowed to ask it, 5 no such thing, 6 refused by it, 7 too late or too busy.
 
 mod cmds;
+mod daemon;
 mod file;
 mod key;
 mod network;
 mod output;
+mod table;
 
 use std::process::ExitCode;
 
@@ -22,12 +25,20 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Command {
+    Circuit(cmds::circuit::Circuit),
+    Relay(cmds::relay::Relay),
+    Overlay(cmds::overlay::Overlay),
+    Status(cmds::status::Status),
+    Events(cmds::events::Events),
+    Reload(cmds::reload::Reload),
+    Stop(cmds::stop::Stop),
+    #[command(hide = true)]
+    Rekey(cmds::rekey::Rekey),
     Check(cmds::check::Check),
     Plan(cmds::plan::Plan),
     Apply(cmds::apply::Apply),
     Down(cmds::down::Down),
     Explain(cmds::explain::Explain),
-    Status(cmds::status::Status),
     Key(key::Key),
     Network(network::Network),
 }
@@ -47,27 +58,29 @@ enum Failed {
     Plan(#[from] ipprivd::driver::PlanError),
     #[error("{0}")]
     Unwound(String),
-    #[error(
-        "{path} is {found}: expected {expected}, because {reason}; set it with: sysctl -w {path}={expected}"
-    )]
-    Requirement { path: String, found: String, expected: &'static str, reason: &'static str },
-    #[error(
-        "the module {module} is loaded: expected it not to be, for with it the kernel drops ESP inside ESP from devices \
-         with GRO on; nothing was changed; unload it with: modprobe -r {module}"
-    )]
-    Offload { module: String },
+    #[error(transparent)]
+    Requirement(#[from] ipprivd::event_loop::RequirementError),
+    #[error(transparent)]
+    Daemon(#[from] daemon::DaemonError),
     #[error("cannot write the output: {0}")]
     Output(#[from] std::io::Error),
 }
 
 fn main() -> ExitCode {
     let done = match Cli::parse().command {
+        Command::Circuit(command) => command.run(),
+        Command::Relay(command) => command.run(),
+        Command::Overlay(command) => command.run(),
+        Command::Status(command) => command.run(),
+        Command::Events(command) => command.run(),
+        Command::Reload(command) => command.run(),
+        Command::Stop(command) => command.run(),
+        Command::Rekey(command) => command.run(),
         Command::Check(command) => command.run(),
         Command::Plan(command) => command.run(),
         Command::Apply(command) => command.run(),
         Command::Down(command) => command.run(),
         Command::Explain(command) => command.run(),
-        Command::Status(command) => command.run(),
         Command::Key(command) => command.run(),
         Command::Network(command) => command.run(),
     };
@@ -77,7 +90,10 @@ fn main() -> ExitCode {
         Err(Failed::Output(error)) if error.kind() == std::io::ErrorKind::BrokenPipe => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("ippriv: {error}");
-            ExitCode::FAILURE
+            match error {
+                Failed::Daemon(error) => error.exit_code().into(),
+                _ => ExitCode::FAILURE,
+            }
         }
     }
 }

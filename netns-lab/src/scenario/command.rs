@@ -39,7 +39,7 @@ fn run(verdicts: &mut Verdicts) -> Result<(), Box<dyn Error>> {
     let unchanged = Listing::of(&client)?.difference(&before);
     verdicts.check("check, explain and plan changed nothing", unchanged.is_empty(), unchanged);
 
-    let said = Said::of(&client, &["status"])?;
+    let said = Said::of(&client, &["status", "--kernel"])?;
     said.good("status without circuits", &["firewall off, kill switch off"], verdicts);
     let said = Said::of(&client, &["apply", &file])?;
     said.good("apply", &["applied and verified: ", &format!("{planned} created, 0 changed")], verdicts);
@@ -47,14 +47,14 @@ fn run(verdicts: &mut Verdicts) -> Result<(), Box<dyn Error>> {
     let said = Said::of(&client, &["apply", "--json", &file])?;
     let operations = said.object("apply --json", verdicts)["operations"].as_array().map(Vec::len);
     verdicts.equal("apply --json again has no operations", &operations, &Some(0));
-    let said = Said::of(&client, &["status"])?;
+    let said = Said::of(&client, &["status", "--kernel"])?;
     said.good("status", &["circuit ippc1: ", ": complete"], verdicts);
-    let said = Said::of(&client, &["status", "--json"])?;
+    let said = Said::of(&client, &["status", "--kernel", "--json"])?;
     let missing = said.object("status --json", verdicts)["circuits"][0]["missing"].clone();
     verdicts.equal("status --json misses nothing", &missing, &Value::Array(Vec::new()));
     let sa = "ip xfrm state deleteall dst 198.18.6.2 || ip xfrm state flush";
     client.run(&["sh", "-c", sa])?;
-    let said = Said::of(&client, &["status"])?;
+    let said = Said::of(&client, &["status", "--kernel"])?;
     said.good("status when SAs are gone", &["INCOMPLETE, missing sa out to "], verdicts);
     let said = Said::of(&client, &["down", "--json", &file])?;
     let deleted = said.object("down --json", verdicts)["delete"].as_u64();

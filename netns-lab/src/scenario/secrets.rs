@@ -131,7 +131,7 @@ impl Outputs {
             &["plan", "--json", &file],
             &["apply", &file],
             &["plan", "--json", &file],
-            &["status", "--json"],
+            &["status", "--kernel", "--json"],
             &["down", "--json", "--release", &file],
         ] {
             let argv = [&TALKATIVE[..], &["ippriv"], arguments].concat();
