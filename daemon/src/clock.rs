@@ -8,38 +8,38 @@ use std::io;
 use std::time::Duration;
 
 use ippriv::time::Instant;
+use nix::time::{ClockId, clock_gettime};
 use rustix::time::{
-    ClockId, Itimerspec, TimerfdClockId, TimerfdFlags, TimerfdTimerFlags, Timespec, clock_gettime,
-    timerfd_create, timerfd_settime,
+    Itimerspec, TimerfdClockId, TimerfdFlags, TimerfdTimerFlags, Timespec, timerfd_create, timerfd_settime,
 };
 use tokio::net::unix::pipe::Receiver;
 
 /// Now, as the core sees it: the time since the machine started.
 #[must_use]
 pub fn now() -> Instant {
-    Instant::from_epoch(read(ClockId::Boottime))
+    Instant::from_epoch(read(ClockId::CLOCK_BOOTTIME))
 }
 
 /// The time of day, in seconds since 1970-01-01 UTC.
 #[must_use]
 pub fn unix_now() -> i64 {
-    i64::try_from(read(ClockId::Realtime).as_secs()).unwrap_or(i64::MAX)
+    i64::try_from(read(ClockId::CLOCK_REALTIME).as_secs()).unwrap_or(i64::MAX)
 }
 
 /// The time of day for people and programs: RFC 3339 with milliseconds, UTC.
 #[must_use]
 pub fn time_of_day() -> String {
-    let milliseconds = i64::try_from(read(ClockId::Realtime).as_millis()).unwrap_or(i64::MAX);
+    let milliseconds = i64::try_from(read(ClockId::CLOCK_REALTIME).as_millis()).unwrap_or(i64::MAX);
     match jiff::Timestamp::from_millisecond(milliseconds) {
         Ok(timestamp) => format!("{timestamp:.3}"),
         Err(_) => format!("{milliseconds} ms"),
     }
 }
 
+/// Through the C library: rustix insists on a vDSO, which User-Mode Linux does not have.
 fn read(clock: ClockId) -> Duration {
-    let time = clock_gettime(clock);
-    let seconds = u64::try_from(time.tv_sec).unwrap_or_default();
-    Duration::new(seconds, u32::try_from(time.tv_nsec).unwrap_or_default())
+    // Linux has both clocks
+    clock_gettime(clock).map_or(Duration::ZERO, Duration::from)
 }
 
 /// Wakes the event loop at a moment of [`now`]'s clock; tokio's own timers stand still while the machine

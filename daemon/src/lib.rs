@@ -5,6 +5,7 @@ pub mod control;
 pub mod driver;
 pub mod entropy;
 pub mod event_loop;
+pub mod files;
 pub mod journal;
 pub mod kernel;
 pub mod logging;

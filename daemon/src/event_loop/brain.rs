@@ -24,3 +24,33 @@ pub trait Brain {
     /// Whether all that was to be said is said and answered.
     fn is_idle(&self) -> bool;
 }
+
+impl Brain for ippriv::node::Node {
+    fn started(&mut self, now: Instant) {
+        self.started(now);
+    }
+
+    fn handle_input(&mut self, now: Instant, input: Input<'_>) {
+        self.handle_input(now, input);
+    }
+
+    fn handle_timeout(&mut self, now: Instant) {
+        self.handle_timeout(now);
+    }
+
+    fn poll_timeout(&self) -> Option<Instant> {
+        self.poll_timeout()
+    }
+
+    fn poll_output(&mut self) -> Option<Output> {
+        self.poll_output()
+    }
+
+    fn flush(&mut self, now: Instant) {
+        self.flush(now);
+    }
+
+    fn is_idle(&self) -> bool {
+        self.is_idle()
+    }
+}
