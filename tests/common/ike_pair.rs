@@ -72,7 +72,7 @@ pub(crate) struct Host {
 
 #[derive(Debug, Clone)]
 enum Parcel {
-    Ike { to: usize, from: SocketAddr, octets: Vec<u8> },
+    Ike { to: usize, local: SocketAddr, from: SocketAddr, octets: Vec<u8> },
     Esp { to: usize, spi: u32 },
     Answer { host: usize, handle: SaHandle },
     InstalledAt { host: usize, handle: SaHandle, child: ChildId },
@@ -243,6 +243,9 @@ impl Pair {
         let ours = self.connect(OwnAuth::Null);
         self.run(Duration::from_millis(500));
         self.assert_agreement(1);
+        // Only with the next request does the relay know that its response has come.
+        self.at(CLIENT, |endpoint, now| endpoint.probe(now, ours));
+        self.run(Duration::from_millis(100));
         let theirs = *self.hosts[RELAY].active.keys().last().expect("the relay has it");
         (ours, theirs)
     }
@@ -318,12 +321,16 @@ impl Pair {
     fn arrive(&mut self, parcel: Parcel) {
         let now = self.now;
         match parcel {
-            Parcel::Ike { to, from, octets } => {
-                let mut path = self.path(to);
-                path.remote = from;
-                if from.port() == 4500 || self.link.nat == Some(from.port()) {
-                    path.local.set_port(4500);
+            Parcel::Ike { to, local, from, octets } => {
+                let mut local = local;
+                if to == CLIENT {
+                    // The NAT knows where it belongs.
+                    local.set_ip(self.hosts[CLIENT].address.ip());
+                    if self.link.nat.is_some() {
+                        local.set_port(from.port());
+                    }
                 }
+                let path = Path { socket: SocketId(0), local, remote: from };
                 self.hosts[to].endpoint.handle_datagram(now, path, &octets);
             }
             Parcel::Esp { to, spi } => {
@@ -463,7 +470,8 @@ impl Pair {
             if let (Some(port), true) = (self.link.nat, from == CLIENT) {
                 source = SocketAddr::new("203.0.113.9".parse().unwrap(), port);
             }
-            let parcel = Parcel::Ike { to: 1 - from, from: source, octets: octets.clone() };
+            let parcel =
+                Parcel::Ike { to: 1 - from, local: path.remote, from: source, octets: octets.clone() };
             self.post(delay + extra, parcel);
         }
     }
