@@ -92,9 +92,12 @@ pub(crate) struct Pair {
     pub(crate) delivered: u64,
     pub(crate) data_lost: u64,
     next_data: Instant,
-    /// Decides about each IKE datagram before the link does: sender, how many it has sent, octets.
-    pub(crate) filter: Option<Box<dyn FnMut(usize, u64, &mut Vec<u8>) -> Verdict>>,
+    /// Decides about each IKE datagram before the link does.
+    pub(crate) filter: Option<Filter>,
 }
+
+/// Sees the sender, how many datagrams it has sent, and the datagram.
+pub(crate) type Filter = Box<dyn FnMut(usize, u64, &mut Vec<u8>) -> Verdict>;
 
 /// What a filter says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -83,7 +83,7 @@ impl Established {
         &mut self,
         cx: &mut Cx<'_>,
         old: IkeSpi,
-        offer: IkeOffer,
+        offer: &IkeOffer,
         contents: Contents,
     ) -> Result<(), CloseReason> {
         let candidate = self.candidate();
@@ -113,7 +113,7 @@ impl Established {
             };
         }
         self.put_off = None;
-        let (new, nonce) = match self.accept_ike(cx, old, &offer, contents) {
+        let (new, nonce) = match self.accept_ike(cx, old, offer, contents) {
             Ok(made) => made,
             Err(reason) => {
                 cx.release_ike(offer.spi);

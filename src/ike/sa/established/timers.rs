@@ -10,7 +10,7 @@ use crate::time::Instant;
 
 impl Established {
     pub(in crate::ike::sa) fn deadline(&self) -> Option<Instant> {
-        let mut earliest = self.hard;
+        let mut earliest = self.closing.as_ref().map_or(self.hard, |closing| closing.by);
         let mut consider = |at: Instant| earliest = earliest.min(at);
         for member in &self.generations {
             if let Some(sent) = &member.sa.in_flight {
@@ -30,13 +30,10 @@ impl Established {
         if let Some(until) = self.unconfirmed {
             consider(until);
         }
-        match &self.closing {
-            Some(closing) => consider(closing.by),
-            None => {
-                consider(self.soft);
-                consider(self.childless_end);
-                consider(self.probe_at);
-            }
+        if self.closing.is_none() {
+            consider(self.soft);
+            consider(self.childless_end);
+            consider(self.probe_at);
         }
         Some(earliest)
     }
