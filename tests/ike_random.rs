@@ -33,7 +33,7 @@ fn life(seed: u64, ops: Ops) -> Pair {
     let loss = pair.rng.below(200);
     pair.link = Link { loss, double: 100, delay: (5, 60), ..Link::default() };
     for host in &mut pair.hosts {
-        host.slow = (seed % 3 == 0).then_some(30);
+        host.slow = seed.is_multiple_of(3).then_some(30);
     }
     pair.connect(OwnAuth::Null);
     pair.run(Duration::from_secs(30));

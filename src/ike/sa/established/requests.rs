@@ -16,6 +16,9 @@ use crate::ike::wire::{
     Delete, Direction, Exchange, Header, IkeSpi, KeMethod, Notify, NotifyType, Payload, Protocol,
 };
 
+/// The most child SAs of one connection, those included that linger or wait for the peer to delete them.
+const MOST_CHILDREN: usize = 16;
+
 /// Why a request is answered with an error.
 pub(super) enum Refusal {
     /// This one.
@@ -211,6 +214,9 @@ impl Established {
         contents: Contents,
         replaces: Option<ChildId>,
     ) -> Result<Wanted, Refusal> {
+        if self.children.len() >= MOST_CHILDREN {
+            return Err(NotifyType::NO_ADDITIONAL_SAS.into());
+        }
         let (Some(sa), Some(nonce), Some(ts_i), Some(ts_r)) =
             (contents.sa, contents.nonce, contents.ts_i, contents.ts_r)
         else {
