@@ -192,6 +192,7 @@ fn a_slow_kernel_loses_nothing_either() {
         pair.drain();
         pair.run(MINUTE);
         pair.assert_agreement(1);
+        assert_nothing_lost(&pair);
     }
 }
 

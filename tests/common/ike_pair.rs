@@ -75,7 +75,7 @@ enum Parcel {
     Ike { to: usize, local: SocketAddr, from: SocketAddr, octets: Vec<u8> },
     Esp { to: usize, spi: u32 },
     Answer { host: usize, handle: SaHandle },
-    InstalledAt { host: usize, handle: SaHandle, child: ChildId },
+    Install { host: usize, handle: SaHandle, keys: Box<ChildKeys> },
 }
 
 /// The two of them.
@@ -271,7 +271,7 @@ impl Pair {
         let active = std::mem::take(&mut host.active);
         let mut kernel = std::mem::take(&mut host.kernel);
         self.under_way.retain(|_, parcel| match parcel {
-            Parcel::Answer { host, .. } | Parcel::InstalledAt { host, .. } => *host != at,
+            Parcel::Answer { host, .. } | Parcel::Install { host, .. } => *host != at,
             Parcel::Ike { .. } | Parcel::Esp { .. } => true,
         });
         for (old, text) in journal {
@@ -345,11 +345,22 @@ impl Pair {
                 let answer = self.hosts[host].answer.clone();
                 self.hosts[host].endpoint.answer_child(now, handle, answer);
             }
-            Parcel::InstalledAt { host, handle, child } => {
-                let result = self.hosts[host].install;
-                self.hosts[host].endpoint.child_installed(now, handle, child, result);
+            Parcel::Install { host, handle, keys } => self.install(host, handle, *keys),
+        }
+    }
+
+    fn install(&mut self, at: usize, handle: SaHandle, keys: ChildKeys) {
+        let host = &mut self.hosts[at];
+        let child = keys.child;
+        if host.install.is_ok() {
+            let usable = keys.outbound == Outbound::Now;
+            let installed = Installed { keys, usable };
+            assert!(host.kernel.insert((handle, child), installed).is_none(), "installed twice");
+            if usable {
+                host.active.insert(handle, child);
             }
         }
+        host.endpoint.child_installed(self.now, handle, child, host.install);
     }
 
     fn send_data(&mut self) {
@@ -411,16 +422,8 @@ impl Pair {
         match event {
             Event::ChildWanted(_) => self.post(slow.unwrap_or(0), Parcel::Answer { host: at, handle }),
             Event::ChildKeys(keys) => {
-                if host.install.is_ok() {
-                    let usable = keys.outbound == Outbound::Now;
-                    let installed = Installed { keys: (**keys).clone(), usable };
-                    assert!(host.kernel.insert((handle, keys.child), installed).is_none(), "installed twice");
-                    if usable {
-                        host.active.insert(handle, keys.child);
-                    }
-                }
-                let parcel = Parcel::InstalledAt { host: at, handle, child: keys.child };
-                self.post(slow.unwrap_or(0), parcel);
+                let keys = keys.clone();
+                self.post(slow.unwrap_or(0), Parcel::Install { host: at, handle, keys });
             }
             Event::ChildUse(child) => {
                 let installed = host.kernel.get_mut(&(handle, *child)).expect("use of what is installed");
@@ -428,6 +431,11 @@ impl Pair {
                 host.active.insert(handle, *child);
             }
             Event::ChildGone(child) => {
+                // It may be gone before it was installed.
+                self.under_way.retain(|_, parcel| {
+                    !matches!(parcel, Parcel::Install { host, handle: sa, keys }
+                        if (*host, *sa, keys.child) == (at, handle, *child))
+                });
                 host.kernel.remove(&(handle, *child));
                 if host.active.get(&handle) == Some(child) {
                     host.active.remove(&handle);
