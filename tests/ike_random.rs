@@ -159,12 +159,10 @@ fn the_same_seed_gives_the_same_life() {
 #[ignore = "for debugging one life"]
 fn one_life() {
     let seed: u64 = include_str!("../target/seed").trim().parse().unwrap();
-    let ops = if seed < 1000 {
-        Ops::Harmless
-    } else if seed < 2000 {
-        Ops::Any
-    } else {
-        Ops::Restarts
+    let ops = match seed {
+        ..1000 | 10_000..20_000 => Ops::Harmless,
+        ..2000 | 20_000..30_000 => Ops::Any,
+        _ => Ops::Restarts,
     };
     let pair = life(seed, ops);
     for line in &pair.trace {

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::children::later;
 use super::requests::{Origin, Refusal, answer_ke};
-use super::{CONFIRMED, Established, IkeOffer, Member, Purpose, Standing, Task};
+use super::{CONFIRMED, Established, IkeOffer, Member, Purpose, Standing, Task, Unconfirmed};
 use crate::ike::crypto::{Nonces, Role};
 use crate::ike::proposal::{IkeOffer as Offer, IkeProposal};
 use crate::ike::reason::{CloseReason, Step};
@@ -82,7 +82,7 @@ impl Established {
             }
             _ => false,
         };
-        self.unconfirmed = Some(cx.now + CONFIRMED);
+        self.unconfirmed = Some(Unconfirmed { through: origin.spi, or: spi, until: cx.now + CONFIRMED });
         self.generations.push(Member { sa: new, standing: Standing::Candidate });
         if !collides {
             self.promote(cx, spi);

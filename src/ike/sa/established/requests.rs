@@ -52,7 +52,9 @@ impl Established {
     ) -> Result<(), CloseReason> {
         let header = message.header;
         let origin = Origin { spi, path, header };
-        self.acknowledged(cx);
+        if self.unconfirmed.is_none_or(|response| response.through == spi || response.or == spi) {
+            self.acknowledged(cx);
+        }
         let result = match Self::read(message) {
             Ok(contents) => match header.exchange {
                 Exchange::INFORMATIONAL => return self.informational(cx, origin, &contents),

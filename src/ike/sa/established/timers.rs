@@ -27,8 +27,8 @@ impl Established {
                 ChildState::Installing | ChildState::Deleting { .. } => {}
             }
         }
-        if let Some(until) = self.unconfirmed {
-            consider(until);
+        if let Some(unconfirmed) = &self.unconfirmed {
+            consider(unconfirmed.until);
         }
         if self.closing.is_none() {
             consider(self.soft);
@@ -51,7 +51,7 @@ impl Established {
         for spi in over {
             self.drop_generation(cx, spi);
         }
-        if self.unconfirmed.is_some_and(|until| until <= cx.now) {
+        if self.unconfirmed.is_some_and(|response| response.until <= cx.now) {
             self.acknowledged(cx);
         }
         self.child_timers(cx);
