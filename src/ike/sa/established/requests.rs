@@ -180,7 +180,9 @@ impl Established {
         let Some(old) = named else {
             return Err(Refusal::Notify(Notify::about_child(NotifyType::CHILD_SA_NOT_FOUND, spi)));
         };
-        if old.state != ChildState::Live {
+        // RFC 7296 §2.25.1: not when it is replaced already, and be it that the owner is still at it.
+        let replaced = self.installing.as_ref().is_some_and(|installing| installing.replaces == Some(old.id));
+        if old.state != ChildState::Live || replaced {
             return Err(NotifyType::TEMPORARY_FAILURE.into());
         }
         let (id, local, remote) = (old.id, old.local.clone(), old.remote.clone());
