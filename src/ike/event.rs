@@ -71,6 +71,7 @@ pub enum Event {
     /// The peer is reached by another path from now on; the UDP encapsulation of the child SAs follows it.
     PathChanged(Path),
     /// The connection is over and all of it is gone; [`Event::ChildGone`] came for every child before this.
+    /// For a responder this may be the only event: of an initiator that failed to show who it is.
     Closed(CloseReason),
 }
 

@@ -168,7 +168,8 @@ impl Endpoint {
     }
 
     /// Goes on with a connection after a restart, under a handle of its own. Time since the snapshot is not
-    /// counted.
+    /// counted. [`Self::children`] tells what should be installed; a child SA that was being installed comes
+    /// once more as [`crate::ike::Event::ChildKeys`], so installing has to bear repetition.
     ///
     /// # Errors
     /// [`BadSnapshot`] when the snapshot is damaged or its SPIs are in use.
