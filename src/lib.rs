@@ -12,16 +12,23 @@
 //! 3. [`plan`] compares it with the current state and gives ordered operations with inverses;
 //! 4. [`netlink`] and [`nft`] turn operations into bytes and text, and dumps back into [`state`].
 //!
+//! Without static keys, [`policy`] says what the host does, [`network`] which relays there are and who signed
+//! that, and [`ike`] agrees on the keys.
+//!
 //! What this crate does *not* do: open a socket, run a program, or decide when. That is `ipprivd`'s part.
 
 pub mod config;
+pub mod control;
 pub mod entropy;
 pub mod id;
 pub mod ike;
 pub mod netlink;
+pub mod network;
 pub mod nft;
+pub mod node;
 pub mod ownership;
 pub mod plan;
+pub mod policy;
 pub mod report;
 pub mod secret;
 pub mod state;

@@ -77,6 +77,36 @@ impl fmt::Debug for KeyMaterial {
     }
 }
 
+/// Serialises keys for the daemon's journal and nothing else: `#[serde(with = "secret::in_journal")]`. The type
+/// itself has no such implementation, so that no key gets into a report by accident.
+pub mod in_journal {
+    use serde::{Deserialize, Deserializer, Serializer, de};
+    use zeroize::Zeroizing;
+
+    use super::KeyMaterial;
+
+    /// Writes hexadecimal digits.
+    ///
+    /// # Errors
+    /// The serializer's.
+    pub fn serialize<S: Serializer>(key: &KeyMaterial, serializer: S) -> Result<S::Ok, S::Error> {
+        let digit = |nibble: u8| char::from_digit(u32::from(nibble), 16).unwrap_or('0');
+        let digits = key.expose().iter().flat_map(|octet| [digit(octet >> 4), digit(octet & 15)]);
+        let mut text = Zeroizing::new(String::with_capacity(2 * key.len()));
+        text.extend(digits);
+        serializer.serialize_str(&text)
+    }
+
+    /// Reads hexadecimal digits.
+    ///
+    /// # Errors
+    /// The deserializer's, and [`NotHex`](super::NotHex).
+    pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<KeyMaterial, D::Error> {
+        let text = Zeroizing::new(String::deserialize(deserializer)?);
+        KeyMaterial::from_hex(&text).map_err(de::Error::custom)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -86,6 +116,19 @@ mod tests {
         let key = KeyMaterial::from_hex("0xdeadbeef").unwrap();
         assert_eq!(format!("{key:?}"), "KeyMaterial(4 octets)");
         assert_eq!(key.expose(), [0xde, 0xad, 0xbe, 0xef]);
+    }
+
+    #[test]
+    fn the_journal_gives_back_what_it_got() {
+        #[derive(serde::Serialize, serde::Deserialize)]
+        struct Record {
+            #[serde(with = "in_journal")]
+            key: KeyMaterial,
+        }
+        let key = KeyMaterial::from_hex("00ff10").unwrap();
+        let text = serde_json::to_string(&Record { key: key.clone() }).unwrap();
+        assert_eq!(text, r#"{"key":"00ff10"}"#);
+        assert_eq!(serde_json::from_str::<Record>(&text).unwrap().key, key);
     }
 
     #[test]

@@ -39,7 +39,7 @@ fn keys_that_do_not_suit_are_refused() {
     assert_eq!(found, "circuit 1 hop 2: key of 20 octets: expected 36 for aes-gcm-256");
     let found = relay_refusal(|relay| short(&mut relay.circuits[0].keys));
     assert_eq!(found, "circuit 1: key of 20 octets: expected 36 for aes-gcm-256");
-    let found = relay_refusal(|relay| relay.neighbours[1].keys.r#in.clear());
+    let found = relay_refusal(|relay| relay.neighbours[1].keys.as_mut().unwrap().r#in.clear());
     assert_eq!(found, "neighbour 3: no inbound SA: expected at least one");
 }
 

@@ -4,6 +4,8 @@
 
 mod cmds;
 mod file;
+mod key;
+mod network;
 mod output;
 
 use std::process::ExitCode;
@@ -26,6 +28,8 @@ enum Command {
     Down(cmds::down::Down),
     Explain(cmds::explain::Explain),
     Status(cmds::status::Status),
+    Key(key::Key),
+    Network(network::Network),
 }
 
 /// Why a command failed.
@@ -33,6 +37,10 @@ enum Command {
 enum Failed {
     #[error(transparent)]
     File(#[from] file::FileError),
+    #[error(transparent)]
+    Key(#[from] key::KeyError),
+    #[error(transparent)]
+    Network(#[from] network::NetworkError),
     #[error("cannot reach the kernel: {0}")]
     Kernel(#[from] ipprivd::kernel::KernelError),
     #[error(transparent)]
@@ -60,6 +68,8 @@ fn main() -> ExitCode {
         Command::Down(command) => command.run(),
         Command::Explain(command) => command.run(),
         Command::Status(command) => command.run(),
+        Command::Key(command) => command.run(),
+        Command::Network(command) => command.run(),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

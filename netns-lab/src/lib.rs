@@ -3,6 +3,7 @@
 
 pub mod bench;
 pub mod capture;
+pub mod daemons;
 pub mod deal;
 pub mod demo;
 pub mod guest;

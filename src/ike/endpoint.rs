@@ -2,10 +2,12 @@
 
 mod commands;
 mod half_open;
+mod inspect;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use half_open::HalfOpenSet;
+pub use inspect::Summary;
 
 use super::crypto::CookieJar;
 use super::event::{Output, Path, SaHandle};

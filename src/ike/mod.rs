@@ -47,7 +47,7 @@ mod settings;
 mod snapshot;
 pub mod wire;
 
-pub use endpoint::Endpoint;
+pub use endpoint::{Endpoint, Summary};
 pub use event::{
     AddressRequest, Addresses, ChildAnswer, ChildId, ChildKeys, ChildRefusal, ChildWanted, DirectionKeys,
     EspPorts, Event, Family, How, Outbound, Output, Path, PeerAuthenticated, SaHandle, SocketId,

@@ -44,8 +44,10 @@ pub fn diff(desired: &State, current: &Current) -> Result<Plan, Vec<Conflict>> {
     Ok(changes(desired, &current.owned))
 }
 
-/// The operations that turn `owned` into `desired`, whatever others have.
-pub(super) fn changes(desired: &State, owned: &State) -> Plan {
+/// The operations that turn `owned` into `desired`, whatever others have. Either may be a part of a host's
+/// state, as long as both are the same part.
+#[must_use]
+pub fn changes(desired: &State, owned: &State) -> Plan {
     let mut plan = Builder::default();
     let remade = plan.links_to_remake(desired, owned);
     let owned = remade.as_ref().unwrap_or(owned);

@@ -4,6 +4,6 @@ mod diff;
 mod op;
 mod transaction;
 
-pub use diff::{Conflict, Plan, diff};
+pub use diff::{Conflict, Plan, changes, diff};
 pub use op::{Object, Op, OpError, Outcome};
 pub use transaction::{Cause, Ending, Failure, Step, Transaction};

@@ -97,15 +97,15 @@ fn relay_role(relay: &Relay, text: &mut String) {
     let kind = if relay.exit.is_some() { "Relay and exit" } else { "Relay (entry or middle)" };
     line(text, &format!("{kind} at {}, handing out {}.", relay.address, relay.pool));
     for peer in &relay.neighbours {
+        let suite = peer.keys.as_ref().map_or("no keys".to_owned(), |keys| keys.suite.to_string());
         let padding = peer.tfc_padding.map(|octets| format!(", padded to {octets}")).unwrap_or_default();
         line(
             text,
             &format!(
-                "  {} ═ {} on {} ({}{padding}), which hands out {}",
+                "  {} ═ {} on {} ({suite}{padding}), which hands out {}",
                 relay.address,
                 peer.address,
                 peer.number.link(),
-                peer.keys.suite,
                 peer.pool
             ),
         );

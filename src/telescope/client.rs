@@ -19,6 +19,8 @@ const BYPASS_RULE: u32 = crate::ownership::FIRST_RULE + 10;
 const SOURCE_RULE: u32 = BYPASS_RULE + 5;
 /// What goes to a circuit's destinations goes through it.
 const TRAFFIC_RULE: u32 = BYPASS_RULE + 6;
+/// RFC 768: IKE's transport.
+const IPPROTO_UDP: u8 = 17;
 /// Metric of the route in use.
 const METRIC: u32 = 1;
 /// Metric of the route that takes over when the interface is gone: to nowhere.
@@ -34,6 +36,9 @@ impl Client {
         for prefix in &self.allow {
             state.rules.insert(rule_to(BYPASS_RULE, *prefix, RuleAction::Lookup(TableId::MAIN)));
         }
+        for prefix in self.guarded.iter().map(IpNet::trunc) {
+            guard(prefix, state);
+        }
         for circuit in &self.circuits {
             self.circuit(circuit, state)?;
         }
@@ -42,14 +47,14 @@ impl Client {
 
     fn circuit(&self, circuit: &Telescope, state: &mut State) -> Result<(), Refused> {
         let number = circuit.number;
-        let (Some(entry), Some(exit)) = (circuit.hops.first(), circuit.hops.last()) else {
-            return Err(Refused::HopCount { circuit: number, found: 0 });
-        };
-        if circuit.hops.len() > MAX_HOPS {
+        let least = usize::from(circuit.carries_traffic());
+        if !(least..=MAX_HOPS).contains(&circuit.hops.len()) {
             return Err(Refused::HopCount { circuit: number, found: circuit.hops.len() });
         }
+        let exit = circuit.hops.last().filter(|_| circuit.carries_traffic());
         let layers = circuit.layers();
-        let mtu = mtu::of_circuit(circuit.mtu, self.path_mtu, &layers, exit.address6.is_some())?;
+        let ipv6_inside = exit.is_some_and(|exit| exit.address6.is_some());
+        let mtu = mtu::of_circuit(circuit.mtu, self.path_mtu, &layers, ipv6_inside)?;
         let link = number.link();
         insert_once(
             &mut state.links,
@@ -58,7 +63,7 @@ impl Client {
         )?;
         self.layers(circuit, state)?;
         for (position, hop) in circuit.hops.iter().enumerate() {
-            let last = position + 1 == circuit.hops.len();
+            let last = exit.is_some() && position + 1 == circuit.hops.len();
             let scope = if last || hop.address.is_ipv6() { Scope::Global } else { Scope::Host };
             address(state, &link, hop.address, scope)?;
             if !last {
@@ -66,12 +71,15 @@ impl Client {
                 state.rules.insert(rule_from(BYPASS_RULE, hop.address, RuleAction::Lookup(TableId::MAIN)));
             }
         }
+        if let Some(entry) = circuit.entry() {
+            // only from our own address: what the user sends to the entry goes through the circuit
+            let first_layer = rule_from(BYPASS_RULE, self.address, RuleAction::Lookup(TableId::MAIN));
+            state.rules.insert(Rule { destination: entry.into(), ..first_layer });
+        }
+        let Some(exit) = exit else { return Ok(()) };
         if let Some(address6) = exit.address6 {
             address(state, &link, IpAddr::V6(address6), Scope::Global)?;
         }
-        // only from our own address: what the user sends to the entry goes through the circuit
-        let first_layer = rule_from(BYPASS_RULE, self.address, RuleAction::Lookup(TableId::MAIN));
-        state.rules.insert(Rule { destination: entry.relay.into(), ..first_layer });
         routing(circuit, exit, &link, state)
     }
 
@@ -99,8 +107,15 @@ impl Client {
             }
             local = hop.address;
         }
+        for (layers, relay) in circuit.reached_by_ike() {
+            let Some(from) = layers.checked_sub(1).and_then(|hop| circuit.hops.get(hop)) else { continue };
+            let around = templates.iter().take(layers).rev().copied().collect();
+            let selector =
+                Selector { protocol: Some(IPPROTO_UDP), ..Selector::new(from.address.into(), relay.into()) };
+            policy(state, if_id, PolicyDirection::Out, selector, around)?;
+        }
         templates.reverse();
-        let exit = circuit.hops.last();
+        let exit = circuit.hops.last().filter(|_| circuit.carries_traffic());
         let addresses = exit.into_iter().flat_map(|hop| [Some(hop.address), hop.address6.map(IpAddr::V6)]);
         for address in addresses.flatten() {
             let selector = Selector::new(address.into(), Selector::any(address));
@@ -154,7 +169,7 @@ impl Tunnel {
                 if_id: self.if_id,
                 direction,
                 suite: keys.suite,
-                sequence: crate::suite::SequenceNumbers::Extended,
+                sequence: keys.sequence,
                 key: sa.key.clone(),
                 selector,
                 encapsulation,
@@ -221,12 +236,20 @@ fn routing(circuit: &Telescope, exit: &Hop, link: &LinkName, state: &mut State) 
     for prefix in circuit.traffic.iter().map(IpNet::trunc) {
         let of_family = |address: &IpAddr| address.is_ipv4() == prefix.addr().is_ipv4();
         let source = addresses.into_iter().flatten().find(of_family);
-        guarded_route(state, TRAFFIC_TABLE, prefix, source.map(through))
+        guard(prefix, state);
+        let Some(source) = source else { continue };
+        open_route(state, TRAFFIC_TABLE, prefix, through(source))
             .map_err(|_| Refused::Twice { what: format!("traffic to {prefix}") })?;
-        let everywhere = Selector::any(prefix.addr());
-        state.rules.insert(rule_to(TRAFFIC_RULE, everywhere, RuleAction::Lookup(TRAFFIC_TABLE)));
     }
     Ok(())
+}
+
+/// Makes destinations unreachable but through circuits.
+fn guard(prefix: IpNet, state: &mut State) {
+    let (id, route) = to_nowhere(TRAFFIC_TABLE, prefix);
+    state.routes.insert(id, route);
+    let everywhere = Selector::any(prefix.addr());
+    state.rules.insert(rule_to(TRAFFIC_RULE, everywhere, RuleAction::Lookup(TRAFFIC_TABLE)));
 }
 
 pub(super) fn rule_from(priority: u32, source: IpAddr, action: RuleAction) -> Rule {
@@ -256,21 +279,19 @@ pub(super) fn guarded_route(
     destination: IpNet,
     way: Option<Way>,
 ) -> Result<(), Refused> {
-    let nowhere = RouteId { table, destination, metric: UNREACHABLE_METRIC };
-    let route = Route {
-        id: nowhere,
-        kind: RouteKind::Unreachable,
-        preferred_source: None,
-        metrics: RouteMetrics::default(),
-    };
+    let (nowhere, route) = to_nowhere(table, destination);
     insert_once(&mut state.routes, nowhere, route)?;
-    if let Some(Way { link, preferred_source, metrics }) = way {
-        let id = RouteId { table, destination, metric: METRIC };
-        insert_once(
-            &mut state.routes,
-            id,
-            Route { id, kind: RouteKind::Link(link), preferred_source, metrics },
-        )?;
-    }
-    Ok(())
+    way.map_or(Ok(()), |way| open_route(state, table, destination, way))
+}
+
+fn to_nowhere(table: TableId, destination: IpNet) -> (RouteId, Route) {
+    let id = RouteId { table, destination, metric: UNREACHABLE_METRIC };
+    let kind = RouteKind::Unreachable;
+    (id, Route { id, kind, preferred_source: None, metrics: RouteMetrics::default() })
+}
+
+fn open_route(state: &mut State, table: TableId, destination: IpNet, way: Way) -> Result<(), Refused> {
+    let Way { link, preferred_source, metrics } = way;
+    let id = RouteId { table, destination, metric: METRIC };
+    insert_once(&mut state.routes, id, Route { id, kind: RouteKind::Link(link), preferred_source, metrics })
 }

@@ -75,8 +75,7 @@ impl Firewall {
         output.push("oifname \"lo\" accept".to_owned());
         output.push("oifname \"ipp*\" accept".to_owned());
         output.push("rt ipsec exists accept".to_owned());
-        let mut entries: Vec<IpAddr> =
-            client.circuits.iter().filter_map(|circuit| circuit.hops.first()).map(|hop| hop.relay).collect();
+        let mut entries: Vec<IpAddr> = client.circuits.iter().filter_map(super::Telescope::entry).collect();
         entries.sort_unstable();
         entries.dedup();
         for v4 in [true, false] {

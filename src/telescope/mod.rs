@@ -29,7 +29,7 @@ pub use relay::settings;
 use crate::id::{Mtu, Spi};
 use crate::secret::KeyMaterial;
 use crate::state::{RouteMetrics, State, UdpEncapsulation};
-use crate::suite::Suite;
+use crate::suite::{SequenceNumbers, Suite};
 
 /// Relays a circuit may pass: `XFRM_MAX_DEPTH` is 6, and one transformation is left for the host's own use.
 pub const MAX_HOPS: usize = 5;
@@ -48,6 +48,8 @@ pub struct SaKeys {
 pub struct TunnelKeys {
     /// Cipher suite of both directions.
     pub suite: Suite,
+    /// Length of the sequence numbers of both directions.
+    pub sequence: SequenceNumbers,
     /// The SA to send through.
     pub out: SaKeys,
     /// The SAs to receive through; more than one while keys are replaced, so that nothing is lost.
@@ -82,6 +84,23 @@ pub struct Telescope {
     pub mtu: Option<Mtu>,
     /// Options of connections through this circuit.
     pub options: RouteMetrics,
+    /// How far it is, and who looks after its keys.
+    pub stage: Stage,
+}
+
+/// How far a circuit is, and who looks after its keys.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Stage {
+    /// Complete, with keys from a file: there is no IKE with its relays.
+    Static,
+    /// Being built or taken down by IKE: nothing passes but IKE with the relays, each within the layers
+    /// before it.
+    Building {
+        /// The relay to be reached through the layers so far.
+        next: Option<IpAddr>,
+    },
+    /// Complete and carrying traffic, with IKE to its relays for new keys.
+    Open,
 }
 
 impl Telescope {
@@ -90,6 +109,31 @@ impl Telescope {
     pub fn layers(&self) -> Vec<mtu::Layer> {
         let layer = |hop: &Hop| mtu::Layer::to(hop.relay, hop.keys.suite, hop.encapsulation.is_some());
         self.hops.iter().rev().map(layer).collect()
+    }
+
+    /// Where the client's own packets go: the relay that sees its address.
+    #[must_use]
+    pub fn entry(&self) -> Option<IpAddr> {
+        let next = match self.stage {
+            Stage::Building { next } => next,
+            Stage::Static | Stage::Open => None,
+        };
+        self.hops.first().map(|hop| hop.relay).or(next)
+    }
+
+    /// The relays that IKE reaches from inside the circuit, each with the number of layers around it.
+    fn reached_by_ike(&self) -> impl Iterator<Item = (usize, IpAddr)> {
+        let next = match self.stage {
+            Stage::Static => return Vec::new().into_iter(),
+            Stage::Building { next } => next,
+            Stage::Open => None,
+        };
+        let all = self.hops.iter().map(|hop| hop.relay).chain(next);
+        all.enumerate().skip(1).collect::<Vec<_>>().into_iter()
+    }
+
+    const fn carries_traffic(&self) -> bool {
+        matches!(self.stage, Stage::Static | Stage::Open)
     }
 }
 
@@ -104,6 +148,9 @@ pub struct Client {
     pub kill_switch: bool,
     /// Destinations reached outside the circuits even so: management, the local network.
     pub allow: Vec<IpNet>,
+    /// Destinations that are unreachable as long as no circuit carries them: those of circuits that are to
+    /// be, while they are being built or after they failed.
+    pub guarded: Vec<IpNet>,
     /// Its circuits.
     pub circuits: Vec<Telescope>,
 }
@@ -117,8 +164,8 @@ pub struct Neighbour {
     pub address: IpAddr,
     /// The pools it hands addresses out of.
     pub pool: IpNet,
-    /// The overlay's SAs.
-    pub keys: TunnelKeys,
+    /// The overlay's SAs; without them it is there and carries nothing.
+    pub keys: Option<TunnelKeys>,
     /// Pads every packet of the overlay to this size in octets.
     pub tfc_padding: Option<u32>,
 }

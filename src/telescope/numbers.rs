@@ -13,7 +13,7 @@
 
 use std::fmt;
 
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 use crate::id::{IfId, LinkName, Mark, OutOfRange, Reqid, TableId};
 use crate::ownership::FIRST;
@@ -42,7 +42,7 @@ pub(super) const TRAFFIC_TABLE: TableId = TableId(FIRST + 3);
 macro_rules! number {
     ($(#[$doc:meta])* $name:ident, $what:literal, $last:literal) => {
         $(#[$doc])*
-        #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Deserialize)]
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Deserialize, Serialize)]
         #[serde(try_from = "u32")]
         pub struct $name(u32);
 

@@ -105,7 +105,6 @@ impl Relay {
         let whose = || format!("neighbour {}", peer.number);
         same_family(whose, self.address, peer.address)?;
         same_family(whose, peer.address, peer.pool.addr())?;
-        peer.keys.check(whose)?;
         let if_id = peer.number.if_id();
         let reqid = peer.number.reqid();
         relay_link(state, peer.number.link(), if_id)?;
@@ -117,7 +116,10 @@ impl Relay {
             if_id,
             in_selector: None,
         };
-        tunnel.sas(&peer.keys, None, None, peer.tfc_padding, state)?;
+        if let Some(keys) = &peer.keys {
+            keys.check(whose)?;
+            tunnel.sas(keys, None, None, peer.tfc_padding, state)?;
+        }
         let outward = vec![Template { source: Some(self.address), destination: peer.address, reqid }];
         let inward = vec![Template { source: Some(peer.address), destination: self.address, reqid }];
         let any = Selector::any(self.address);
@@ -133,6 +135,16 @@ impl Relay {
             policy(state, if_id, direction, Selector::new(source, destination), templates.clone())?;
         }
         Ok(())
+    }
+
+    /// What the kernel holds for one circuit alone, of those that pass.
+    ///
+    /// # Errors
+    /// [`Refused`] when the circuit's addresses or keys do not fit this relay.
+    pub fn circuit_state(&self, circuit: &RelayCircuit) -> Result<State, Refused> {
+        let mut state = State::default();
+        self.layer(circuit, &mut state)?;
+        Ok(state)
     }
 
     fn layer(&self, circuit: &RelayCircuit, state: &mut State) -> Result<(), Refused> {

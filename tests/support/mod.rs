@@ -11,7 +11,7 @@ use ipnet::IpNet;
 use ippriv::id::{Mtu, Spi};
 use ippriv::secret::KeyMaterial;
 use ippriv::state::{Policy, PolicyDirection, Rule, RuleAction, Sa, SaDirection, State};
-use ippriv::suite::Suite;
+use ippriv::suite::{SequenceNumbers, Suite};
 use ippriv::telescope::{
     CircuitNumber, Client, Desired, ExitPolicy, Hop, HopNumber, Host, Neighbour, NeighbourNumber, Relay,
     RelayCircuit, SaKeys, Telescope, TunnelKeys,
@@ -124,13 +124,13 @@ pub(crate) fn key(suite: Suite, seed: u32) -> KeyMaterial {
 /// A tunnel as its first end sees it.
 pub(crate) fn keys(suite: Suite, seed: u32) -> TunnelKeys {
     let sa = |seed| SaKeys { spi: Spi::try_from(seed).expect("an SPI"), key: key(suite, seed) };
-    TunnelKeys { suite, out: sa(seed), r#in: vec![sa(seed + 1)] }
+    TunnelKeys { suite, sequence: SequenceNumbers::Extended, out: sa(seed), r#in: vec![sa(seed + 1)] }
 }
 
 /// The same tunnel as its other end sees it.
 pub(crate) fn mirrored(keys: TunnelKeys) -> TunnelKeys {
     let out = keys.r#in.into_iter().next().expect("one inbound SA");
-    TunnelKeys { suite: keys.suite, out, r#in: vec![keys.out] }
+    TunnelKeys { suite: keys.suite, sequence: keys.sequence, out, r#in: vec![keys.out] }
 }
 
 pub(crate) fn client(circuits: &[Circuit]) -> Client {
@@ -148,12 +148,14 @@ pub(crate) fn client(circuits: &[Circuit]) -> Client {
         traffic: circuit.traffic.clone(),
         mtu: None,
         options: ippriv::state::RouteMetrics::default(),
+        stage: ippriv::telescope::Stage::Static,
     };
     Client {
         address: CLIENT,
         path_mtu: Mtu::ETHERNET,
         kill_switch: false,
         allow: Vec::new(),
+        guarded: Vec::new(),
         circuits: circuits.iter().map(telescope).collect(),
     }
 }
@@ -185,7 +187,7 @@ pub(crate) fn relay(relay: u8, circuits: &[Circuit]) -> Relay {
             number: NeighbourNumber::try_from(u32::from(other)).expect("a neighbour number"),
             address: relay_address(other),
             pool: pool(other),
-            keys: if relay == low { shared } else { mirrored(shared) },
+            keys: Some(if relay == low { shared } else { mirrored(shared) }),
             tfc_padding: None,
         }
     };

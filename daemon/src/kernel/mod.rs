@@ -3,6 +3,7 @@
 mod dump;
 mod execute;
 mod nft;
+pub(crate) mod notices;
 mod socket;
 mod sysctl;
 

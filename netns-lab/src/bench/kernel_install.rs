@@ -57,7 +57,7 @@ fn relay() -> Result<Host, Box<dyn Error>> {
             number: u32::from(number).try_into()?,
             address: address(50, number),
             pool: IpNet::new(Ipv4Addr::new(10, 90 + number, 0, 0).into(), 16)?,
-            keys: deal::tunnel(Suite::AesGcm128, deal::OVERLAY_SPIS + 2 * u32::from(number))?.0,
+            keys: Some(deal::tunnel(Suite::AesGcm128, deal::OVERLAY_SPIS + 2 * u32::from(number))?.0),
             tfc_padding: None,
         });
     }

@@ -21,12 +21,14 @@ pub(crate) fn workspace() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap_or_else(|| Path::new("."))
 }
 
-/// Builds the `ippriv` command beside this program, with the same profile.
+/// Builds the `ippriv` command and the daemon beside this program, with the same profile.
 pub(crate) fn build_commands() -> Result<(), Box<dyn Error>> {
     let path = program::path()?;
     let release = path.parent().is_some_and(|dir| dir.ends_with("release"));
     let mut command = command();
-    command.args(["build", "--quiet", "--package", "ippriv-cli"]).stdin(Stdio::null());
+    command
+        .args(["build", "--quiet", "--package", "ippriv-cli", "--package", "ipprivd"])
+        .stdin(Stdio::null());
     if release {
         command.arg("--release");
     }

@@ -11,10 +11,10 @@ use ipnet::IpNet;
 use ippriv::id::{Mtu, Spi};
 use ippriv::secret::KeyMaterial;
 use ippriv::state::RouteMetrics;
-use ippriv::suite::Suite;
+use ippriv::suite::{SequenceNumbers, Suite};
 use ippriv::telescope::{
     CircuitNumber, Client, ExitPolicy, Hop, HopNumber, Host, Neighbour, NeighbourNumber, Relay, RelayCircuit,
-    SaKeys, Telescope, TunnelKeys,
+    SaKeys, Stage, Telescope, TunnelKeys,
 };
 use rustix::rand::{GetRandomFlags, getrandom};
 
@@ -121,6 +121,7 @@ impl Deal {
                 path_mtu: Mtu::ETHERNET,
                 kill_switch: false,
                 allow: Vec::new(),
+                guarded: Vec::new(),
                 circuits: Vec::new(),
             });
         let number = CircuitNumber::try_from(u32::try_from(client.circuits.len()).unwrap_or(u32::MAX) + 1)?;
@@ -130,6 +131,7 @@ impl Deal {
             traffic: wish.traffic.clone(),
             mtu: wish.mtu,
             options: wish.options.clone(),
+            stage: Stage::Static,
         });
         Ok(number)
     }
@@ -193,7 +195,7 @@ impl Deal {
             let relay = self.relay(net, name)?;
             let number = u32::try_from(relay.neighbours.len()).unwrap_or(u32::MAX) + 1;
             let number = NeighbourNumber::try_from(number)?;
-            relay.neighbours.push(Neighbour { number, address, pool, keys, tfc_padding: None });
+            relay.neighbours.push(Neighbour { number, address, pool, keys: Some(keys), tfc_padding: None });
         }
         Ok(())
     }
@@ -251,8 +253,12 @@ fn relay_of<'net>(net: &'net Net, name: &str) -> Result<&'net topology::Relay, D
 pub fn tunnel(suite: Suite, spi: u32) -> Result<(TunnelKeys, TunnelKeys), DealError> {
     let first = SaKeys { spi: Spi::try_from(LAYER_SPIS + spi)?, key: random(suite.key_length())? };
     let second = SaKeys { spi: Spi::try_from(LAYER_SPIS + spi + 1)?, key: random(suite.key_length())? };
-    let end =
-        |out: &SaKeys, inbound: &SaKeys| TunnelKeys { suite, out: out.clone(), r#in: vec![inbound.clone()] };
+    let end = |out: &SaKeys, inbound: &SaKeys| TunnelKeys {
+        suite,
+        sequence: SequenceNumbers::Extended,
+        out: out.clone(),
+        r#in: vec![inbound.clone()],
+    };
     Ok((end(&first, &second), end(&second, &first)))
 }
 

@@ -109,7 +109,10 @@ fn neighbour(peer: &Neighbour) -> Value {
         "pool": peer.pool,
         "tfc_padding": peer.tfc_padding,
     });
-    with_keys(fields, &peer.keys)
+    match &peer.keys {
+        Some(keys) => with_keys(fields, keys),
+        None => given(fields),
+    }
 }
 
 fn circuit(circuit: &RelayCircuit) -> Value {
@@ -136,6 +139,7 @@ mod tests {
                 path_mtu: ippriv::id::Mtu::ETHERNET,
                 kill_switch: true,
                 allow: vec!["198.18.1.0/24".parse().unwrap()],
+                guarded: Vec::new(),
                 circuits: vec![Telescope {
                     number: 1.try_into().unwrap(),
                     hops: vec![Hop {
@@ -152,6 +156,7 @@ mod tests {
                         initcwnd: Some(20),
                         advmss: None,
                     },
+                    stage: ippriv::telescope::Stage::Static,
                 }],
             }),
             relay: Some(Relay {
@@ -166,7 +171,7 @@ mod tests {
                     number: 1.try_into().unwrap(),
                     address: "198.18.8.2".parse().unwrap(),
                     pool: "10.66.0.0/16".parse().unwrap(),
-                    keys: keys(4).0,
+                    keys: Some(keys(4).0),
                     tfc_padding: Some(1400),
                 }],
                 circuits: vec![RelayCircuit {

@@ -8,7 +8,7 @@ use ippriv::id::Mtu;
 use ippriv::state::{RouteMetrics, UdpEncapsulation};
 use ippriv::suite::Suite;
 use ippriv::telescope::{
-    Client, ExitPolicy, Hop, Host, Neighbour, Relay, RelayCircuit, Telescope, TunnelKeys,
+    Client, ExitPolicy, Hop, Host, Neighbour, Relay, RelayCircuit, Stage, Telescope, TunnelKeys,
 };
 use rustix::rand::{GetRandomFlags, getrandom};
 
@@ -78,6 +78,7 @@ impl Dice {
                 .filter(|_| self.one_in(2))
                 .filter_map(|prefix| prefix.parse().ok())
                 .collect(),
+            guarded: Vec::new(),
             circuits,
         })
     }
@@ -115,7 +116,7 @@ impl Dice {
             initcwnd: self.one_in(3).then_some(20),
             congestion_control: self.one_in(3).then(|| "cubic".to_owned()),
         };
-        Ok(Telescope { number: number.try_into()?, hops, traffic, mtu: None, options })
+        Ok(Telescope { number: number.try_into()?, hops, traffic, mtu: None, options, stage: Stage::Static })
     }
 
     fn relay(&mut self) -> Result<Relay, DealError> {
@@ -129,7 +130,7 @@ impl Dice {
                     number: u32::from(number).try_into()?,
                     address: Ipv4Addr::new(198, 18, 50, number).into(),
                     pool: IpNet::new_assert(Ipv4Addr::new(10, 90 + number, 0, 0).into(), 16),
-                    keys: self.keys(deal::OVERLAY_SPIS + 4 * u32::from(number))?,
+                    keys: Some(self.keys(deal::OVERLAY_SPIS + 4 * u32::from(number))?),
                     tfc_padding: self.one_in(3).then_some(1400),
                 });
             }

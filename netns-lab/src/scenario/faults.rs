@@ -129,9 +129,10 @@ fn altered(lab: &Lab) -> Result<deal::Deal, Box<dyn Error>> {
         if let Some(relay) = &mut host.relay {
             relay.exit.iter_mut().for_each(|exit| exit.tcp_ports = Some(vec![(80, 80), (443, 443)]));
             for neighbour in &mut relay.neighbours {
-                let mut more = neighbour.keys.out.clone();
-                more.spi = Spi::try_from(neighbour.keys.out.spi.get() + 0x100)?;
-                neighbour.keys.r#in.push(more);
+                let keys = neighbour.keys.as_mut().ok_or("no keys")?;
+                let mut more = keys.out.clone();
+                more.spi = Spi::try_from(keys.out.spi.get() + 0x100)?;
+                keys.r#in.push(more);
                 neighbour.tfc_padding = Some(1400);
             }
         }

@@ -28,6 +28,9 @@ pub enum LabError {
     /// With the topology.
     #[error(transparent)]
     Topology(#[from] TopologyError),
+    /// With a host's files.
+    #[error("cannot make a host's files: {0}")]
+    Files(String),
     /// With a capture.
     #[error(transparent)]
     Capture(#[from] CaptureError),

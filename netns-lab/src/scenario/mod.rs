@@ -10,6 +10,7 @@ mod faults;
 mod foreign;
 mod headers;
 mod identity;
+mod ike;
 mod kill_switch;
 mod lab;
 mod links;
@@ -49,6 +50,7 @@ pub struct Scenario {
 /// Every scenario, in the order of tests.
 pub const ALL: &[&[Scenario]] = &[
     circuits::ALL,
+    ike::ALL,
     pair::ALL,
     links::ALL,
     headers::ALL,

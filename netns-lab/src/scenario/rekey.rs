@@ -148,7 +148,7 @@ fn keys_at<'a>(
         Place::Neighbour(address) => {
             let relay = host.relay.as_mut();
             let neighbours = relay.map(|relay| relay.neighbours.iter_mut()).into_iter().flatten();
-            neighbours.into_iter().find(|peer| peer.address == address).map(|peer| &mut peer.keys)
+            neighbours.into_iter().find(|peer| peer.address == address).and_then(|peer| peer.keys.as_mut())
         }
     };
     keys.ok_or_else(|| format!("{name} has no such tunnel").into())

@@ -188,7 +188,8 @@ impl Keys {
     fn learn(&mut self, host: &Host) {
         let client = host.client.iter().flat_map(|client| &client.circuits).flat_map(|circuit| &circuit.hops);
         let relay = host.relay.iter();
-        let neighbours = relay.clone().flat_map(|relay| &relay.neighbours).map(|peer| &peer.keys);
+        let neighbours =
+            relay.clone().flat_map(|relay| &relay.neighbours).filter_map(|peer| peer.keys.as_ref());
         let circuits = relay.flat_map(|relay| &relay.circuits).map(|circuit| &circuit.keys);
         let tunnels: Vec<&TunnelKeys> =
             client.map(|hop| &hop.keys).chain(neighbours).chain(circuits).collect();

@@ -150,8 +150,8 @@ fn overlay_spis(lab: &Lab, relay: &str, addresses: &[IpAddr]) -> [BTreeSet<u32>;
     let role = lab.deal.hosts.get(relay).and_then(|host| host.relay.as_ref());
     let peer =
         role.and_then(|role| role.neighbours.iter().find(|neighbour| addresses.contains(&neighbour.address)));
-    peer.map_or_else(Default::default, |peer| {
-        [BTreeSet::from([peer.keys.out.spi.get()]), peer.keys.r#in.iter().map(|sa| sa.spi.get()).collect()]
+    peer.and_then(|peer| peer.keys.as_ref()).map_or_else(Default::default, |keys| {
+        [BTreeSet::from([keys.out.spi.get()]), keys.r#in.iter().map(|sa| sa.spi.get()).collect()]
     })
 }
 

@@ -284,7 +284,7 @@ impl Established {
     }
 
     /// Ends it at once.
-    pub(super) fn end(mut self: Box<Self>, cx: &mut Cx<'_>, reason: CloseReason) -> Sa {
+    pub(in crate::ike) fn end(mut self: Box<Self>, cx: &mut Cx<'_>, reason: CloseReason) -> Sa {
         self.drop_children(cx);
         let mut last = None;
         for member in &mut self.generations {

@@ -1,0 +1,186 @@
+//! Hosts run by `ipprivd`: identity keys, a signed network document, a policy each, and the daemons.
+//!
+//! Nothing is dealt out beforehand but what operators of a real network publish and configure: circuits and
+//! overlays come from IKEv2.
+
+mod files;
+
+use std::collections::BTreeMap;
+use std::thread;
+use std::time::Duration;
+
+use serde_json::Value;
+
+use crate::net::{Background, Net, NetError, RawOutput};
+use crate::scenario::LabError;
+
+pub use files::{CircuitPlan, Plan};
+
+/// How long a daemon may take to serve.
+const START: Duration = Duration::from_secs(20);
+/// How long a daemon may take to stop.
+const STOP: Duration = Duration::from_secs(30);
+/// How often the state of circuits is looked at.
+const POLL: Duration = Duration::from_millis(20);
+
+/// The daemons of a network, killed when dropped.
+#[derive(Debug)]
+pub struct Daemons<'net> {
+    net: &'net Net,
+    running: BTreeMap<String, Background>,
+}
+
+impl<'net> Daemons<'net> {
+    /// Writes every host's files. Nothing runs yet.
+    ///
+    /// # Errors
+    /// [`LabError`] when a file cannot be made or written.
+    pub fn prepare(net: &'net Net, plan: &Plan) -> Result<Self, LabError> {
+        files::write(net, plan)?;
+        Ok(Self { net, running: BTreeMap::new() })
+    }
+
+    /// Writes every host's files and starts all daemons, the clients' last.
+    ///
+    /// # Errors
+    /// [`LabError`] with what a daemon that does not start says.
+    pub fn start_all(net: &'net Net, plan: &Plan) -> Result<Self, LabError> {
+        let mut daemons = Self::prepare(net, plan)?;
+        for relay in net.relays().filter(|relay| plan.runs(relay.name())) {
+            daemons.start(relay.name())?;
+        }
+        for client in plan.clients() {
+            daemons.start(client)?;
+        }
+        Ok(daemons)
+    }
+
+    /// Starts one daemon and waits until it serves.
+    ///
+    /// # Errors
+    /// [`LabError`] with what it says when it does not.
+    pub fn start(&mut self, name: &str) -> Result<(), LabError> {
+        let node = self.net.node(name)?;
+        let policy = node.folder().join(files::POLICY).to_string_lossy().into_owned();
+        let mut daemon = node.spawn(&["ipprivd", "run", "--policy", &policy])?;
+        daemon.wait_for("serves", START)?;
+        self.running.insert(name.to_owned(), daemon);
+        Ok(())
+    }
+
+    /// Kills a daemon the hard way; its kernel goes on.
+    ///
+    /// # Errors
+    /// [`LabError`] when it does not run or does not die.
+    pub fn kill(&mut self, name: &str) -> Result<(), LabError> {
+        if let Some(daemon) = self.running.remove(name) {
+            daemon.signal(rustix::process::Signal::KILL)?;
+            daemon.wait(STOP)?;
+        }
+        Ok(())
+    }
+
+    /// Whether a daemon still runs.
+    ///
+    /// # Errors
+    /// [`LabError`] when that cannot be found out.
+    pub fn is_running(&mut self, name: &str) -> Result<bool, LabError> {
+        match self.running.get_mut(name) {
+            Some(daemon) => Ok(daemon.ended()?.is_none()),
+            None => Ok(false),
+        }
+    }
+
+    /// What a daemon has logged so far.
+    ///
+    /// # Errors
+    /// [`LabError`] when its output cannot be read.
+    pub fn log(&self, name: &str) -> Result<String, LabError> {
+        Ok(self.running.get(name).map(Background::stderr).transpose()?.unwrap_or_default())
+    }
+
+    /// Runs `ippriv` on a host and gives its standard output.
+    ///
+    /// # Errors
+    /// [`LabError`] with what it says when it fails.
+    pub fn ippriv(&self, name: &str, arguments: &[&str]) -> Result<String, LabError> {
+        let argv = self.argv(name, arguments)?;
+        let argv: Vec<&str> = argv.iter().map(String::as_str).collect();
+        Ok(self.net.node(name)?.run(&argv)?.stdout)
+    }
+
+    /// Runs `ippriv` on a host, whatever comes of it.
+    ///
+    /// # Errors
+    /// [`LabError`] when it cannot be started.
+    pub fn try_ippriv(&self, name: &str, arguments: &[&str]) -> Result<RawOutput, LabError> {
+        let argv = self.argv(name, arguments)?;
+        let argv: Vec<&str> = argv.iter().map(String::as_str).collect();
+        Ok(self.net.node(name)?.try_run(&argv)?)
+    }
+
+    fn argv(&self, name: &str, arguments: &[&str]) -> Result<Vec<String>, NetError> {
+        let socket = self.net.node(name)?.folder().join(files::SOCKET).to_string_lossy().into_owned();
+        let arguments = arguments.iter().map(ToString::to_string);
+        Ok(["ippriv".to_owned()]
+            .into_iter()
+            .chain(arguments)
+            .chain(["--socket".to_owned(), socket])
+            .collect())
+    }
+
+    /// The JSON that `ippriv` gives on a host.
+    ///
+    /// # Errors
+    /// [`LabError`] with what it says when it fails.
+    pub fn json(&self, name: &str, arguments: &[&str]) -> Result<Value, LabError> {
+        let text = self.ippriv(name, &[arguments, &["--json"]].concat())?;
+        Ok(serde_json::from_str(&text).unwrap_or(Value::Null))
+    }
+
+    /// The circuits of a client.
+    ///
+    /// # Errors
+    /// [`LabError`] with what `ippriv` says when it fails.
+    pub fn circuits(&self, client: &str) -> Result<Vec<Value>, LabError> {
+        let list = self.json(client, &["circuit", "list"])?;
+        Ok(list.as_array().or_else(|| list["circuits"].as_array()).cloned().unwrap_or_default())
+    }
+
+    /// Waits until all circuits of a client are open; `false` when they are not in time.
+    ///
+    /// # Errors
+    /// [`LabError`] with what `ippriv` says when it fails.
+    pub fn wait_open(&self, client: &str, limit: Duration) -> Result<bool, LabError> {
+        let polls = limit.as_millis() / POLL.as_millis();
+        for _ in 0..polls.max(1) {
+            if self.log(client)?.contains("circuit_open") {
+                return Ok(true);
+            }
+            thread::sleep(POLL);
+        }
+        Ok(false)
+    }
+
+    /// Waits until every overlay of the relays is up; `false` when they are not in time.
+    ///
+    /// # Errors
+    /// [`LabError`] with what `ippriv` says when it fails.
+    pub fn wait_overlays(&self, limit: Duration) -> Result<bool, LabError> {
+        let polls = limit.as_millis() / POLL.as_millis();
+        for _ in 0..polls.max(1) {
+            let mut up = true;
+            for relay in self.net.relays().filter(|relay| self.running.contains_key(relay.name())) {
+                let list = self.json(relay.name(), &["overlay", "list"])?;
+                let list =
+                    list.as_array().or_else(|| list["overlays"].as_array()).cloned().unwrap_or_default();
+                up &= list.iter().all(|overlay| overlay["state"] == "up");
+            }
+            if up {
+                return Ok(true);
+            }
+            thread::sleep(POLL);
+        }
+        Ok(false)
+    }
+}

@@ -1,0 +1,256 @@
+//! How a node comes to be: from a policy, a network document and what was remembered.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+use std::time::Duration;
+
+use ipnet::IpNet;
+
+use super::client::ClientRole;
+use super::kernel::KernelQueue;
+use super::overlay::{Known, Overlays, relay_id};
+use super::relay::RelayRole;
+use super::sockets::{IKE, NAT_TRAVERSAL, Sockets};
+use super::{Node, Record};
+use crate::control::Event;
+use crate::entropy::{Entropy, Seeded};
+use crate::ike::crypto::{PublicKey, SigningKey};
+use crate::ike::{
+    Anonymous, Credentials, Endpoint, HalfOpen, Lifetimes, PeerTable, Proposals, Retransmission, Settings,
+    SocketId,
+};
+use crate::network::{self, ClientAuth, IdentityKey, Name, Network, linked};
+use crate::policy::{self, CipherPolicy, Policy};
+use crate::secret::KeyMaterial;
+use crate::telescope::Relay;
+use crate::time::Instant;
+
+/// IKE datagrams larger than this are fragmented (RFC 7383): with four layers around it, it still fits 1500.
+const DATAGRAM: usize = 1200;
+/// Silence after which a client asks whether a relay is still there; relays ask later, so that it is clients
+/// who do it.
+const CLIENT_PROBE: Duration = Duration::from_secs(30);
+const RELAY_PROBE: Duration = Duration::from_secs(300);
+/// How requests are repeated once a connection stands: for three quarters of a minute, so that a dead relay
+/// is known in time for a new circuit.
+const ESTABLISHED: Retransmission =
+    Retransmission { first: Duration::from_millis(500), most: Duration::from_secs(8), attempts: 9 };
+
+/// What the files hold that a policy names.
+#[derive(Debug, Default)]
+pub struct Files {
+    /// The relay's identity.
+    pub identity: Option<SigningKey>,
+    /// The cipher policies, by name.
+    pub ciphers: BTreeMap<Name, CipherPolicy>,
+}
+
+/// Why a policy does not go with a network document or its files.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum NodeRefused {
+    /// The relay is not in the network.
+    #[error("relay {0} is not in the network document: expected one of its relays")]
+    NotInNetwork(Name),
+    /// The relay's key is another than the one that clients expect.
+    #[error("relay {0}: the identity key is not the one in the network document")]
+    OtherKey(Name),
+    /// The relay has no key.
+    #[error("relay {0}: no identity key")]
+    NoKey(Name),
+    /// A cipher policy that is not there.
+    #[error("no cipher policy {0}: expected one of the policy's `ciphers`")]
+    NoCiphers(Name),
+    /// The relay is a client from another address than circuits could leave from.
+    #[error("the model contradicts itself: {0}")]
+    Model(#[from] crate::telescope::Refused),
+}
+
+/// A key as IKE takes it.
+pub(super) fn public_key(key: &IdentityKey) -> Option<PublicKey> {
+    PublicKey::from_spki_der(&key.to_spki()).ok()
+}
+
+impl Node {
+    /// A node that does nothing before [`Self::started`]. `journal` is what was remembered, in any order;
+    /// `seed` has to be unpredictable.
+    ///
+    /// # Errors
+    /// [`NodeRefused`] when the policy does not go with the network or the files.
+    pub fn new(
+        policy: &Policy,
+        files: Files,
+        network: Network,
+        seed: [u8; 32],
+        journal: &[Record],
+        now: Instant,
+    ) -> Result<Self, NodeRefused> {
+        let mut entropy = Seeded::new(seed);
+        let mut ike_seed = [0; 32];
+        entropy.secret_fill(&mut ike_seed);
+        let credentials = credentials(policy, files.identity, &network)?.map(Arc::new);
+        let settings = settings(policy, &files.ciphers, &network, credentials.clone())?;
+        let mut node = Self {
+            ike: Endpoint::new(settings, Seeded::new(ike_seed)),
+            entropy,
+            now,
+            started: now,
+            relay: policy.relay.as_ref().and_then(|role| relay_role(role, &network)),
+            client: policy.client.as_ref().map(|client| ClientRole::new(client, now)),
+            network,
+            kernel: KernelQueue::new(),
+            queue: VecDeque::new(),
+            sockets: Sockets::default(),
+            purposes: BTreeMap::new(),
+            overlays: Overlays::default(),
+            stopping: false,
+            adopted: 0,
+        };
+        if let (Some(relay), Some(credentials)) = (&policy.relay, credentials) {
+            let overlay = &relay.overlay;
+            node.overlays.configure(credentials, overlay.tfc_padding, overlay.neighbours);
+            node.add_neighbours(&relay.name, journal);
+        }
+        node.adopt(journal);
+        node.desired()?;
+        Ok(node)
+    }
+
+    /// Adds every neighbour of the network document, each under the number it had before.
+    fn add_neighbours(&mut self, own: &Name, journal: &[Record]) {
+        let remembered = super::journal::neighbour_numbers(journal);
+        let Some(relay) = self.network.relay(own.as_str()) else { return };
+        let mut known: Vec<_> = self
+            .network
+            .neighbours(relay)
+            .filter_map(|other| Some((remembered.get(other.name.as_str()).copied(), known(own, other)?)))
+            .collect();
+        known.sort_by_key(|(number, _)| number.is_none());
+        for (number, known) in known {
+            self.overlays.add(number, known, self.now);
+        }
+    }
+
+    /// Adds a neighbour that is new.
+    pub(super) fn add_neighbour(&mut self, own: &Name, other: &network::Relay) {
+        if let Some(known) = known(own, other) {
+            self.overlays.add(None, known, self.now);
+        }
+    }
+
+    /// Opens the sockets that are always there.
+    pub(super) fn open_sockets(&mut self) {
+        if let Some(address) = self.relay.as_ref().map(|role| role.model().address) {
+            self.sockets.open(address, IKE, None, &mut self.queue);
+            self.sockets.open(address, NAT_TRAVERSAL, None, &mut self.queue);
+        }
+        if let Some(address) = self.client.as_ref().and_then(ClientRole::address) {
+            self.sockets.open(address, IKE, None, &mut self.queue);
+            self.sockets.open(address, NAT_TRAVERSAL, None, &mut self.queue);
+        }
+    }
+
+    /// A datagram came in.
+    pub(super) fn datagram(&mut self, socket: SocketId, remote: SocketAddr, octets: &[u8]) {
+        if let Some(path) = self.sockets.path(socket, remote) {
+            self.ike.handle_datagram(self.now, path, octets);
+        }
+    }
+
+    /// A socket could not be opened: what needs it does not get an answer and says so.
+    pub(super) fn not_opened(&mut self, socket: SocketId, errno: i32) {
+        let error = std::io::Error::from_raw_os_error(errno).to_string();
+        let operation = self.sockets.describe(socket);
+        self.event(Event::KernelRefused { operation, error });
+    }
+}
+
+fn known(own: &Name, other: &network::Relay) -> Option<Known> {
+    let key = public_key(&other.identity)?;
+    let opens = *own < other.name;
+    let (name, address) = (other.name.clone(), other.address.into());
+    Some(Known { name, address, pool: IpNet::V4(other.pool), key, opens })
+}
+
+pub(super) fn credentials(
+    policy: &Policy,
+    key: Option<SigningKey>,
+    network: &Network,
+) -> Result<Option<Credentials>, NodeRefused> {
+    let Some(role) = &policy.relay else { return Ok(None) };
+    let name = &role.name;
+    let relay = network.relay(name.as_str()).ok_or_else(|| NodeRefused::NotInNetwork(name.clone()))?;
+    let key = key.ok_or_else(|| NodeRefused::NoKey(name.clone()))?;
+    if public_key(&relay.identity) != Some(key.public()) {
+        return Err(NodeRefused::OtherKey(name.clone()));
+    }
+    Ok(Some(Credentials { identity: relay_id(name), key }))
+}
+
+fn relay_role(role: &policy::Relay, network: &Network) -> Option<RelayRole> {
+    let relay = network.relay(role.name.as_str())?;
+    let model = Relay {
+        address: IpAddr::V4(relay.address),
+        pool: IpNet::V4(relay.pool),
+        pool6: relay.pool6.filter(|_| role.exit.is_some()).map(IpNet::V6),
+        exit: role.exit.clone(),
+        neighbours: Vec::new(),
+        circuits: Vec::new(),
+    };
+    Some(RelayRole::new(model, role.limits, role.pool_quarantine))
+}
+
+/// The engine's settings for both roles.
+pub(super) fn settings(
+    policy: &Policy,
+    ciphers: &BTreeMap<Name, CipherPolicy>,
+    network: &Network,
+    credentials: Option<Arc<Credentials>>,
+) -> Result<Settings, NodeRefused> {
+    let default = CipherPolicy::default();
+    let named = |name: &Name| match ciphers.get(name) {
+        Some(found) => Ok(found),
+        None if name.as_str() == "default" => Ok(&default),
+        None => Err(NodeRefused::NoCiphers(name.clone())),
+    };
+    let relay = policy.relay.as_ref();
+    let name = relay.map(|role| &role.ciphers).or(policy.client.as_ref().map(|role| &role.ciphers));
+    let chosen = name.map_or(Ok(&default), named)?;
+    let times = relay.map(|role| role.lifetimes).or(policy.client.as_ref().map(|role| role.lifetimes));
+    let times = times.unwrap_or_default();
+    let own = relay.and_then(|role| network.relay(role.name.as_str()));
+    let keys = network.relays().iter().filter(|other| own.is_some_and(|own| linked(own, other)));
+    let published_secret = own.and_then(|own| match &own.clients {
+        ClientAuth::Psk(psk) => Some(KeyMaterial::new(psk.as_str().as_bytes().to_vec())),
+        ClientAuth::Anonymous => None,
+    });
+    let half_open = relay.map(|role| role.limits).map_or_else(HalfOpen::default, |limits| HalfOpen {
+        cookies_from: usize::try_from(limits.half_open / 2).unwrap_or(usize::MAX),
+        total: usize::try_from(limits.half_open).unwrap_or(usize::MAX),
+        per_prefix: usize::try_from(limits.half_open_per_prefix).unwrap_or(usize::MAX),
+        ..HalfOpen::default()
+    });
+    let soft = |hard: Duration| hard / 5 * 4;
+    Ok(Settings {
+        proposals: Proposals { ike: chosen.ike_offer(), esp: chosen.esp_offer() },
+        lifetimes: Lifetimes {
+            ike_soft: soft(times.ike),
+            ike_hard: times.ike,
+            child_soft: soft(times.child),
+            child_hard: times.child,
+            probe: Some(if relay.is_some() { RELAY_PROBE } else { CLIENT_PROBE }),
+            ..Lifetimes::default()
+        },
+        connecting: Retransmission::CONNECTING,
+        established: ESTABLISHED,
+        half_open,
+        credentials,
+        peers: PeerTable {
+            keys: keys
+                .filter_map(|other| Some((relay_id(&other.name), public_key(&other.identity)?)))
+                .collect(),
+            anonymous: Anonymous { null: relay.is_some(), published_secret },
+        },
+        datagram: DATAGRAM,
+    })
+}
