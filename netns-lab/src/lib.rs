@@ -5,6 +5,7 @@ pub mod bench;
 pub mod capture;
 pub mod deal;
 pub mod demo;
+pub mod foreign;
 pub mod guest;
 pub mod kernel;
 pub mod net;

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use ippriv_lab::runner::{self, Choice, Clock, Job, Runner, Streams};
 use ippriv_lab::scenario::{self, Report, Scenario};
-use ippriv_lab::{kernel, system};
+use ippriv_lab::{foreign, kernel, system};
 
 use super::cargo;
 use crate::Outcome;
@@ -60,6 +60,11 @@ pub(crate) fn run(args: &Args) -> Outcome {
     let wanted = |scenario: &&Scenario| {
         args.filter.as_ref().is_none_or(|filter| scenario.name.contains(filter.as_str()))
     };
+    if scenario::all().filter(wanted).any(Scenario::needs_foreign) {
+        for bundle in foreign::ALL {
+            bundle.ensure()?;
+        }
+    }
     if args.filter.is_none() {
         tally.add(same_seed_same_bytes(runner.as_ref())?);
     }

@@ -1,0 +1,74 @@
+//! strongSwan: charon, told what to do through `swanctl`.
+
+use std::time::Duration;
+
+use super::{File, ForeignError, Home, STRONGSWAN};
+use crate::net::{Background, Node};
+
+/// How long charon may take to start or to end.
+const LIMIT: Duration = Duration::from_secs(20);
+
+/// A log where the lab finds it; the lab has no journal.
+const LOG: &str = "charon { filelog { stderr { default = 1\n ike = 2\n cfg = 2\n ike_name = yes } } }\n";
+
+/// A running charon.
+#[derive(Debug)]
+pub struct StrongSwan<'net> {
+    home: Home<'net>,
+    charon: Background,
+}
+
+impl<'net> StrongSwan<'net> {
+    /// Starts charon on a node with these files over the package's own and has it load them.
+    ///
+    /// # Errors
+    /// [`ForeignError`], with charon's log, when it does not start or refuses a file.
+    pub fn start(node: Node<'net>, files: &[File]) -> Result<Self, ForeignError> {
+        let home = Home::make(node, &STRONGSWAN, files)?;
+        home.write(&File::new("/etc/strongswan.d/lab-log.conf", LOG))?;
+        let mut charon = home.spawn(&["/usr/sbin/charon-systemd"])?;
+        home.wait_for_socket(&mut charon, "charon.vici", LIMIT)?;
+        let daemon = Self { home, charon };
+        daemon.load()?;
+        Ok(daemon)
+    }
+
+    /// Reads all files again.
+    ///
+    /// # Errors
+    /// [`ForeignError::Refused`] when one of them is wrong.
+    pub fn load(&self) -> Result<String, ForeignError> {
+        self.swanctl(&["--load-all", "--noprompt"])
+    }
+
+    /// Runs `swanctl` and returns what it printed.
+    ///
+    /// # Errors
+    /// [`ForeignError::Refused`] when it fails.
+    pub fn swanctl(&self, arguments: &[&str]) -> Result<String, ForeignError> {
+        let said = self.home.beside(&self.charon, &[&["swanctl"], arguments].concat())?;
+        if said.status.success() {
+            return Ok(said.stdout);
+        }
+        let command = format!("swanctl {}", arguments.join(" "));
+        let node = self.home.node().name().to_owned();
+        Err(ForeignError::Refused { node, command, said: said.stdout + &said.stderr })
+    }
+
+    /// Everything charon has said so far.
+    ///
+    /// # Errors
+    /// [`ForeignError`] when its log cannot be read.
+    pub fn log(&self) -> Result<String, ForeignError> {
+        Ok(self.charon.stdout()? + &self.charon.stderr()?)
+    }
+
+    /// Has it delete its SAs and end; returns its log.
+    ///
+    /// # Errors
+    /// [`ForeignError`] when it does not end.
+    pub fn stop(self) -> Result<String, ForeignError> {
+        let ended = self.charon.stop(LIMIT)?;
+        Ok(ended.stdout + &ended.stderr)
+    }
+}
