@@ -1,19 +1,17 @@
 //! The form of a file, as serde sees it.
 
-use std::net::{IpAddr, Ipv6Addr};
-
-use ipnet::IpNet;
 use serde::de::{self, Deserialize, Deserializer, Visitor};
 use serde_saphyr::Spanned;
 
 use super::Places;
+use super::form::{AddressForm, CongestionControl, ExitForm, Ip6Form, PrefixForm, prefixes};
 use crate::id::{Mtu, Spi};
 use crate::secret::KeyMaterial;
 use crate::state::{RouteMetrics, UdpEncapsulation};
 use crate::suite::Suite;
 use crate::telescope::{
-    CircuitNumber, Client, ExitPolicy, Hop, HopNumber, Host, Neighbour, NeighbourNumber, Relay, RelayCircuit,
-    SaKeys, Telescope, TunnelKeys,
+    CircuitNumber, Client, Hop, HopNumber, Host, Neighbour, NeighbourNumber, Relay, RelayCircuit, SaKeys,
+    Telescope, TunnelKeys,
 };
 
 /// A whole file.
@@ -57,23 +55,6 @@ struct TelescopeForm {
     congestion_control: Option<CongestionControl>,
 }
 
-/// The name of a congestion control, at most `TCP_CA_NAME_MAX` octets with the final zero.
-struct CongestionControl(String);
-
-impl<'de> Deserialize<'de> for CongestionControl {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let name = String::deserialize(deserializer)?;
-        let plain = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == '-';
-        if (1..16).contains(&name.len()) && name.chars().all(plain) {
-            Ok(Self(name))
-        } else {
-            Err(de::Error::custom(format!(
-                "congestion_control {name:?}: expected a name the kernel knows, such as cubic or bbr"
-            )))
-        }
-    }
-}
-
 #[derive(serde::Deserialize)]
 #[serde(deny_unknown_fields)]
 struct HopForm {
@@ -115,14 +96,6 @@ struct RelayForm {
 
 #[derive(serde::Deserialize)]
 #[serde(deny_unknown_fields)]
-struct ExitForm {
-    reject: Option<Vec<PrefixForm>>,
-    tcp_ports: Option<Vec<PortRange>>,
-    udp_ports: Option<Vec<PortRange>>,
-}
-
-#[derive(serde::Deserialize)]
-#[serde(deny_unknown_fields)]
 struct NeighbourForm {
     number: NeighbourNumber,
     address: AddressForm,
@@ -146,32 +119,6 @@ struct RelayCircuitForm {
     udp: Option<UdpForm>,
 }
 
-/// A value given as text, with an error that repeats it and says what was expected.
-macro_rules! text_form {
-    ($name:ident, $value:ty, $expected:literal) => {
-        struct $name($value);
-
-        impl<'de> Deserialize<'de> for $name {
-            fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-                let text = String::deserialize(deserializer)?;
-                let value = text.parse();
-                value
-                    .map(Self)
-                    .map_err(|_| de::Error::custom(format!(concat!("{:?}: expected ", $expected), text)))
-            }
-        }
-    };
-}
-
-text_form!(AddressForm, IpAddr, "an IP address such as 198.51.100.2");
-text_form!(Ip6Form, Ipv6Addr, "an IPv6 address such as fd00:66::2");
-text_form!(PrefixForm, IpNet, "an IP prefix such as 10.64.0.0/16 or fd00:66::/64");
-
-/// The prefixes of a list.
-fn prefixes(forms: Vec<PrefixForm>) -> Vec<IpNet> {
-    forms.into_iter().map(|PrefixForm(prefix)| prefix).collect()
-}
-
 /// Key material in hexadecimal; never copied into a string of ours, never repeated in an error.
 struct KeyForm(KeyMaterial);
 
@@ -190,20 +137,6 @@ impl<'de> Deserialize<'de> for KeyForm {
             }
         }
         deserializer.deserialize_str(Hex)
-    }
-}
-
-/// A port, or `FIRST-LAST`.
-struct PortRange(u16, u16);
-
-impl<'de> Deserialize<'de> for PortRange {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let text = String::deserialize(deserializer)?;
-        let (first, last) = text.split_once('-').unwrap_or((&text, &text));
-        match (first.parse(), last.parse()) {
-            (Ok(first), Ok(last)) if first <= last => Ok(Self(first, last)),
-            _ => Err(de::Error::custom(format!("port {text:?}: expected a port or FIRST-LAST, 0 to 65535"))),
-        }
     }
 }
 
@@ -295,20 +228,6 @@ impl RelayForm {
             exit: self.exit.map(ExitForm::into_policy),
             neighbours,
             circuits: circuits.collect(),
-        }
-    }
-}
-
-impl ExitForm {
-    fn into_policy(self) -> ExitPolicy {
-        let ranges = |ports: Option<Vec<PortRange>>| {
-            ports.map(|ports| ports.into_iter().map(|PortRange(first, last)| (first, last)).collect())
-        };
-        let default = ExitPolicy::default();
-        ExitPolicy {
-            reject: self.reject.map_or(default.reject, prefixes),
-            tcp_ports: ranges(self.tcp_ports),
-            udp_ports: ranges(self.udp_ports),
         }
     }
 }

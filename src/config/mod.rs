@@ -4,6 +4,7 @@
 //! found and what was expected, and never repeat a key.
 
 mod document;
+pub(crate) mod form;
 
 use std::fmt;
 
@@ -64,7 +65,7 @@ pub fn parse(text: &str) -> Result<Config, ConfigError> {
 }
 
 /// Limits that a file of honest size never meets: a circuit has about thirty nodes of YAML.
-fn limits(text: &str) -> Options {
+pub(crate) fn limits(text: &str) -> Options {
     let nodes = 250_000 + text.len() / 4;
     options! {
         budget: budget! { max_nodes: nodes, max_events: 4 * nodes },
@@ -72,7 +73,7 @@ fn limits(text: &str) -> Options {
     }
 }
 
-fn located(error: &serde_saphyr::Error) -> ConfigError {
+pub(crate) fn located(error: &serde_saphyr::Error) -> ConfigError {
     let error = error.without_snippet();
     let message = without_keys(&DefaultMessageFormatter.format_message(error));
     ConfigError { place: error.location().map(place), message }
@@ -96,7 +97,7 @@ fn without_keys(text: &str) -> String {
 /// Hexadecimal digits that are taken for a key, or a piece of one.
 const SHORTEST_KEY: usize = 12;
 
-fn place(location: Location) -> (u64, u64) {
+pub(crate) fn place(location: Location) -> (u64, u64) {
     (location.line(), location.column())
 }
 
