@@ -3,6 +3,7 @@
 //! [`Network::parse`] reads a document, [`Unverified::verify`] checks it against the user's [`Trust`], and
 //! only what comes out of that is a [`Network`]. `docs/network-document.md` is the reference.
 
+pub mod export;
 mod key;
 mod name;
 mod relay;
