@@ -211,6 +211,11 @@ fn firewall(text: &mut String, relay: &ForeignRelay<'_>, name: InterfaceName) {
     rule("        type filter hook output priority filter; policy accept;");
     rule(&format!("        ip daddr {pools} oifname != {tunnels} drop"));
     rule("    }");
+    rule("    chain mangle {");
+    rule("        type route hook output priority mangle; policy accept;");
+    rule("        # Outer headers say nothing about what is inside.");
+    rule("        meta l4proto esp ip dscp set cs0");
+    rule("    }");
     if relay.relay.exit.is_some() {
         rule("    chain postrouting {");
         rule("        type nat hook postrouting priority srcnat; policy accept;");

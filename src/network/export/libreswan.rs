@@ -22,15 +22,16 @@ fn interface(id: u32) -> String {
 
 pub(super) fn export(relay: &ForeignRelay<'_>) -> Result<Export, Unsupported> {
     let own = relay.relay;
-    if published(own).is_some() {
-        return Err(Unsupported::PublishedPsk { relay: own.name.clone() });
-    }
     if own.pool6.is_some() {
         return Err(Unsupported::Pool6 { relay: own.name.clone() });
     }
     let keyword = own_key(own)?;
     let mut connections = clients(own, &keyword);
     let mut secrets = format!("# Secrets of the ippriv relay {} and its neighbours.\n", own.name);
+    if let Some(psk) = published(own) {
+        let _ =
+            write!(secrets, "# Known to everybody: for whoever has no other.\n: PSK \"{}\"\n", psk.as_str());
+    }
     for (id, neighbour) in relay.overlays() {
         check(own, neighbour)?;
         connections.push_str(&overlay(relay, id, neighbour, &keyword));
@@ -97,8 +98,7 @@ fn common(relay: &Relay, id: u32) -> String {
          \tleftupdown=/bin/true\n\
          \tmobike=no\n\
          \t# Outer headers say nothing about what is inside.\n\
-         \tnopmtudisc=yes\n\
-         \tencap-dscp=no\n",
+         \tnopmtudisc=yes\n",
         relay.address,
         relay.name,
         host::SCRIPT,
@@ -108,26 +108,34 @@ fn common(relay: &Relay, id: u32) -> String {
 fn clients(relay: &Relay, own: &Keyword) -> String {
     let [first, last] = hosts(relay);
     let Keyword { auth, key, value } = own;
+    let (about, theirs) = match published(relay) {
+        None => (
+            "# Telescopes: clients are anonymous (RFC 7619), the relay proves itself with its key.\n",
+            "\trightid=%null\n\trightauth=null\n",
+        ),
+        Some(_) => (
+            "# Telescopes: clients show a key that everybody knows, the relay proves itself with its own.\n",
+            "\trightid=%any\n\trightauth=secret\n",
+        ),
+    };
     format!(
         "# The ippriv relay {name}: ipsec.conf(5). Its private key is in the NSS database and nowhere else.\n\
          config setup\n\
          \t# Two clients are two, whoever they say they are.\n\
          \tuniqueids=no\n\n\
-         # Telescopes: clients are anonymous (RFC 7619), the relay proves itself with its key.\n\
+         {about}\
          conn ippriv-clients\n\
          {common}\
          \tleftauth={auth}\n\
          \tleft{key}={value}\n\
          \tleftmodecfgserver=yes\n\
          \tright=%any\n\
-         \trightid=%null\n\
-         \trightauth=null\n\
+         {theirs}\
          \trightaddresspool={first}-{last}\n\
          \trightmodecfgclient=yes\n\
          \tmodecfgpull=yes\n\
          \tnarrowing=yes\n\
          \tdpddelay=60\n\
-         \tdpdtimeout=180\n\
          \tdpdaction=clear\n\
          \t# Clients begin again if they want to.\n\
          \trekey=no\n\
@@ -174,11 +182,15 @@ fn overlay(relay: &ForeignRelay<'_>, id: u32, neighbour: &Neighbour<'_>, own: &K
          \trightid=@{peer}\n\
          \trightsubnet=0.0.0.0/0\n\
          \trightupdown=/bin/true\n\
+         \t# pluto else refuses two tunnels to everything; which of them is meant is for routes to say. The next\n\
+         \t# hop leads nowhere, but is the same for all.\n\
+         \toverlapip=yes\n\
+         \tleftnexthop={own}\n\
          \tdpddelay=30\n\
-         \tdpdtimeout=120\n\
          {begin}",
         peer = peer.name,
         address = peer.address,
+        own = relay.relay.address,
         common = common(relay.relay, id),
     )
 }

@@ -75,14 +75,6 @@ pub enum Unsupported {
         /// The relay.
         relay: Name,
     },
-    /// libreswan can have anonymous clients, who need no published key.
-    #[error(
-        "relay {relay}: clients with a published psk: expected anonymous clients, which libreswan can have"
-    )]
-    PublishedPsk {
-        /// The relay.
-        relay: Name,
-    },
     /// libreswan up to 5.2 gives a client addresses of one family only.
     #[error("relay {relay}: a pool of IPv6: expected none, for libreswan gives a client one address only")]
     Pool6 {

@@ -198,8 +198,7 @@ fn child(text: &mut String) {
         "                # Each with and without a key exchange: peers rekey with one who began without.\n                \
                          esp_proposals = {}\n                \
                          # Outer headers say nothing about what is inside.\n                \
-                         copy_df = no\n                \
-                         copy_dscp = no\n",
+                         copy_df = no\n",
         esp()
     );
 }
