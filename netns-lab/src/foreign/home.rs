@@ -8,7 +8,7 @@ use std::time::Duration;
 use super::{Bundle, ForeignError};
 use crate::net::{Background, NetError, Node, RawOutput, create_folder};
 
-/// Run by `sh -c` in a fresh mount namespace with the home, the bundle and the command line as arguments: first the
+/// Run by `sh` in a fresh mount namespace with the home, the bundle and the command line as arguments: first the
 /// bundle, then the configuration, which hides the host's own of the same programs, and `/run` last, for the home
 /// is in it.
 const ENTER: &str = r#"set -e
@@ -20,7 +20,9 @@ for dir in swanctl strongswan.d ipsec.d; do [ ! -d "$home/etc/$dir" ] || mount -
 mount --bind /run/lab "$home/run/lab"
 mount --rbind "$home/run" /run
 exec "$@""#;
-/// How long a program that only asks a daemon may take.
+/// Its name in the home.
+const SCRIPT: &str = "enter";
+/// How often a socket is looked for.
 const POLL: Duration = Duration::from_millis(20);
 
 /// Where a daemon lives on a node.
@@ -57,6 +59,8 @@ impl<'net> Home<'net> {
         for part in ["etc", "run/lab"] {
             create_folder(&home.dir.join(part))?;
         }
+        let script = home.dir.join(SCRIPT);
+        fs::write(&script, ENTER).map_err(|source| NetError::File { path: script, source })?;
         let (from, to) = (home.bundle.join("etc/."), home.dir.join("etc"));
         node.run(&["cp", "-a", &from.to_string_lossy(), &to.to_string_lossy()])?;
         for file in files {
@@ -89,17 +93,21 @@ impl<'net> Home<'net> {
         Ok(())
     }
 
+    fn script(&self) -> String {
+        self.dir.join(SCRIPT).to_string_lossy().into_owned()
+    }
+
     /// Starts a program in a mount namespace of its own.
     pub(super) fn spawn(&self, argv: &[&str]) -> Result<Background, ForeignError> {
         let (dir, bundle) = (self.dir.to_string_lossy(), self.bundle.to_string_lossy());
-        let enter = ["unshare", "--mount", "sh", "-c", ENTER, "sh", &dir, &bundle];
+        let enter = ["unshare", "--mount", "sh", &self.script(), &dir, &bundle];
         Ok(self.node.spawn(&[&enter, argv].concat())?)
     }
 
     /// Runs a program to its end in a mount namespace of its own, before there is a daemon.
     pub(super) fn run(&self, argv: &[&str]) -> Result<String, ForeignError> {
         let (dir, bundle) = (self.dir.to_string_lossy(), self.bundle.to_string_lossy());
-        let enter = ["unshare", "--mount", "sh", "-c", ENTER, "sh", &dir, &bundle];
+        let enter = ["unshare", "--mount", "sh", &self.script(), &dir, &bundle];
         Ok(self.node.run(&[&enter, argv].concat())?.stdout)
     }
 

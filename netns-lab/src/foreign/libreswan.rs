@@ -1,5 +1,6 @@
 //! libreswan: pluto, told what to do through `ipsec whack`.
 
+use std::net::IpAddr;
 use std::time::Duration;
 
 use base64::Engine as _;
@@ -91,13 +92,26 @@ impl Libreswan<'_> {
     /// # Errors
     /// [`ForeignError::Refused`] when it fails.
     pub fn whack(&self, arguments: &[&str]) -> Result<String, ForeignError> {
-        let said = self.home.beside(&self.pluto, &[&["ipsec", "whack"], arguments].concat())?;
+        self.run(&[&["ipsec", "whack"], arguments].concat())
+    }
+
+    fn run(&self, argv: &[&str]) -> Result<String, ForeignError> {
+        let said = self.home.beside(&self.pluto, argv)?;
         if said.status.success() {
             return Ok(said.stdout);
         }
-        let command = format!("ipsec whack {}", arguments.join(" "));
+        let command = argv.join(" ");
         let node = self.home.node().name().to_owned();
         Err(ForeignError::Refused { node, command, said: said.stdout + &said.stderr })
+    }
+
+    /// Writes one more file and has a connection in it loaded.
+    ///
+    /// # Errors
+    /// [`ForeignError::Refused`] when it is wrong.
+    pub fn add(&self, file: &File, connection: &str) -> Result<(), ForeignError> {
+        self.home.write(file)?;
+        self.run(&["/usr/libexec/ipsec/addconn", connection]).map(drop)
     }
 
     /// Begins a connection and waits until its child is there.
@@ -147,6 +161,18 @@ impl Libreswan<'_> {
     /// [`ForeignError`] when pluto does not answer.
     pub fn sas(&self) -> Result<Vec<IkeSa>, ForeignError> {
         Ok(sas::from_whack(&self.whack(&["--showstates"])?))
+    }
+
+    /// The address that the peer of a connection gave us.
+    ///
+    /// # Errors
+    /// [`ForeignError`] when pluto does not answer.
+    pub fn given(&self, connection: &str) -> Result<Option<IpAddr>, ForeignError> {
+        let status = self.whack(&["--status"])?;
+        let instances = format!("000 \"{connection}\"[");
+        let lines = status.lines().filter(|line| line.starts_with(&instances));
+        let given = lines.filter_map(|line| line.split_once("my_ip=")?.1.split(';').next()?.parse().ok());
+        Ok(given.last())
     }
 
     /// Everything pluto has said so far.

@@ -15,7 +15,7 @@ use super::{Daemon, File, ForeignError, LibreswanKeys, StrongSwan};
 use crate::net::{Net, Node};
 
 /// The key that clients show to strongSwan: everybody knows it.
-pub const PUBLISHED_PSK: &str = "anonymous-anonymous-anonymous-anonymous-anonymous-anonymous-anon";
+const PUBLISHED_PSK: &str = "anonymous-anonymous-anonymous-anonymous-anonymous-anonymous-anon";
 /// `PrivateKeyInfo` of an Ed25519 key up to the seed (RFC 8410 section 7).
 const ED25519_PKCS8: [u8; 16] =
     [0x30, 0x2e, 0x02, 0x01, 0x00, 0x30, 0x05, 0x06, 0x03, 0x2b, 0x65, 0x70, 0x04, 0x22, 0x04, 0x20];
@@ -41,10 +41,12 @@ pub struct ForeignHost<'net> {
 }
 
 /// What to start.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Plan<'a> {
     /// Nodes and what runs there; those with our own software are left alone.
     pub software: &'a [(&'a str, Software)],
+    /// How clients come to relays with libreswan; to strongSwan they come with a published key always.
+    pub clients: ClientAuth,
     /// Pairs that keep an overlay tunnel.
     pub overlays: &'a [(&'a str, &'a str)],
     /// Relays with our own software, which may be neighbours.
@@ -71,7 +73,7 @@ impl<'net> Relays<'net> {
     pub fn start(net: &'net Net, plan: &Plan<'_>) -> Result<Self, ForeignError> {
         let mut prepared = Vec::new();
         for (number, (name, software)) in (1..).zip(plan.software) {
-            prepared.extend(prepare(net.node(name)?, *software, number)?);
+            prepared.extend(prepare(net.node(name)?, *software, number, &plan.clients)?);
         }
         let relays: Vec<Relay> =
             prepared.iter().map(|one| one.relay.clone()).chain(plan.ours.iter().cloned()).collect();
@@ -149,18 +151,22 @@ impl ForeignHost<'_> {
     }
 }
 
-fn prepare(node: Node<'_>, software: Software, number: u8) -> Result<Option<Prepared<'_>>, ForeignError> {
+fn prepare<'net>(
+    node: Node<'net>,
+    software: Software,
+    number: u8,
+    clients: &ClientAuth,
+) -> Result<Option<Prepared<'net>>, ForeignError> {
     let (key, identity, clients) = match software {
         Software::Ippriv => return Ok(None),
         Software::Strongswan => {
             let seed = [number; 32];
-            let psk = PUBLISHED_PSK.to_owned().try_into()?;
-            (PrivateKey::Seed(seed), ed25519(&seed), ClientAuth::Psk(psk))
+            (PrivateKey::Seed(seed), ed25519(&seed), published()?)
         }
         Software::Libreswan => {
             let keys = LibreswanKeys::generate(node)?;
             let public = keys.public().clone();
-            (PrivateKey::Nss(keys), Ok(public), ClientAuth::Anonymous)
+            (PrivateKey::Nss(keys), Ok(public), clients.clone())
         }
     };
     let identity = identity.map_err(|source| ForeignError::Key {
@@ -170,6 +176,14 @@ fn prepare(node: Node<'_>, software: Software, number: u8) -> Result<Option<Prep
     })?;
     let relay = entry(node, software, identity, clients)?;
     Ok(Some(Prepared { node, relay, key }))
+}
+
+/// Clients show a key that everybody knows.
+///
+/// # Errors
+/// [`ForeignError::PublishedPsk`] when it is none.
+pub fn published() -> Result<ClientAuth, ForeignError> {
+    Ok(ClientAuth::Psk(PUBLISHED_PSK.to_owned().try_into()?))
 }
 
 /// The public key of a seed.

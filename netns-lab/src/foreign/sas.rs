@@ -1,13 +1,15 @@
 //! What a daemon says of its security associations, whichever daemon it is.
 
 use std::collections::BTreeMap;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
 
 /// An IKE SA and the ESP SAs made through it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct IkeSa {
     /// The name of its connection in the configuration.
     pub connection: String,
+    /// The daemon's number for it: one that replaces another has its own.
+    pub number: u32,
     /// The peer's address.
     pub remote: IpAddr,
     /// Whether both have authenticated.
@@ -52,6 +54,7 @@ fn ike_sa(connection: String, sa: &Section) -> Option<IkeSa> {
     let children = children.into_iter().flat_map(|(_, list)| &list.sections);
     Some(IkeSa {
         connection,
+        number: value("uniqueid")?.parse().ok()?,
         remote: value("remote-host")?.parse().ok()?,
         established: value("state") == Some("ESTABLISHED"),
         given: given.collect(),
@@ -95,10 +98,61 @@ fn parse(mut rest: &str) -> (Section, &str) {
     }
 }
 
-/// Reads `ipsec whack --showstates`.
+/// Reads `ipsec whack --showstates`: a line for each state, and one more for those of ESP SAs.
 pub(super) fn from_whack(states: &str) -> Vec<IkeSa> {
-    let _ = states;
-    Vec::new()
+    let mut sas: BTreeMap<u32, IkeSa> = BTreeMap::new();
+    let mut owners: BTreeMap<u32, u32> = BTreeMap::new();
+    let mut children = BTreeMap::new();
+    for line in states.lines() {
+        let Some((number, connection, rest)) = state_line(line) else { continue };
+        if let Some((address, state)) = rest.split_once(" STATE_V2_") {
+            let owner =
+                state.split_once("IKE SA #").and_then(|(_, rest)| rest.split(';').next()?.parse().ok());
+            if let Some(owner) = owner {
+                owners.insert(number, owner);
+                continue;
+            }
+            // Where the connection says who the peer is, the state does not.
+            let remote = address.rsplit_once(':').and_then(|(address, _)| address.trim().parse().ok());
+            let sa = IkeSa {
+                connection,
+                number,
+                remote: remote.unwrap_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED)),
+                established: state.starts_with("ESTABLISHED_IKE_SA"),
+                given: Vec::new(),
+                children: Vec::new(),
+            };
+            sas.insert(number, sa);
+        } else if let Some([out, r#in]) = esp(rest) {
+            let child = ChildSa { name: connection, installed: true, spi_in: r#in.0, spi_out: out.0 };
+            children.insert(number, (out.1, child));
+        }
+    }
+    // An IKE SA that has replaced another has a later number than the ESP SAs it took over.
+    for (number, (remote, child)) in children {
+        if let Some(sa) = owners.get(&number).and_then(|owner| sas.get_mut(owner)) {
+            sa.remote = remote;
+            sa.children.push(child);
+        }
+    }
+    sas.into_values().collect()
+}
+
+/// Reads `000 #NUMBER: "CONNECTION"[INSTANCE] REST`; the instance may be missing.
+fn state_line(line: &str) -> Option<(u32, String, &str)> {
+    let (number, rest) = line.strip_prefix("000 #")?.split_once(": \"")?;
+    let (connection, rest) = rest.split_once('"')?;
+    let rest = rest.strip_prefix('[').and_then(|rest| rest.split_once(']')).map_or(rest, |(_, rest)| rest);
+    Some((number.parse().ok()?, connection.to_owned(), rest))
+}
+
+/// The two `esp.SPI@RECEIVER` of a line: that of the peer, then ours.
+fn esp(line: &str) -> Option<[(u32, IpAddr); 2]> {
+    let mut found = line.split(' ').filter_map(|word| {
+        let (spi, receiver) = word.strip_prefix("esp.")?.split_once('@')?;
+        Some((u32::from_str_radix(spi, 16).ok()?, receiver.parse().ok()?))
+    });
+    Some([found.next()?, found.next()?])
 }
 
 #[cfg(test)]
@@ -114,6 +168,7 @@ mod tests {
         let child = ChildSa { name: "net".into(), installed: true, spi_in: 0xc8f3_e65d, spi_out: 0xbeef };
         let sa = IkeSa {
             connection: "hop1".into(),
+            number: 1,
             remote: "198.18.6.2".parse().unwrap(),
             established: true,
             given: vec!["10.64.0.1".parse().unwrap(), "fd00::1".parse().unwrap()],
@@ -122,6 +177,23 @@ mod tests {
         assert_eq!(from_swanctl(raw), [sa]);
         for cut in 0..raw.len() {
             from_swanctl(&raw[..cut]);
+        }
+    }
+
+    #[test]
+    fn libreswans_list_is_read() {
+        let states = "000 #1: \"overlay\":500 STATE_V2_PARENT_I1 (sent IKE_SA_INIT request); RETRANSMIT in 0s; idle;\n\
+            000 #1: pending CHILD SA for \"overlay\"\n\
+            000 #2: \"clients\"[1] 198.18.4.2:500 STATE_V2_ESTABLISHED_IKE_SA (established IKE SA); EXPIRE in 28799s; newest; idle;\n\
+            000 #3: \"clients\"[1] 198.18.4.2:500 STATE_V2_ESTABLISHED_CHILD_SA (established Child SA); newest; IKE SA #2; idle;\n\
+            000 #3: \"clients\"[1] 198.18.4.2 esp.a82a5e11@198.18.4.2 esp.9991c600@198.18.5.2 tun.0@198.18.4.2 Traffic: ESPin=0B\n";
+        let sas = from_whack(states);
+        assert_eq!((sas.len(), sas[0].established, sas[1].established), (2, false, true));
+        assert_eq!(sas[1].remote.to_string(), "198.18.4.2");
+        let child = &sas[1].children[0];
+        assert_eq!((child.spi_in, child.spi_out), (0x9991_c600, 0xa82a_5e11));
+        for cut in 0..states.len() {
+            from_whack(&states[..cut]);
         }
     }
 }

@@ -10,7 +10,7 @@ mod faults;
 mod foreign;
 mod headers;
 mod identity;
-mod interop;
+pub mod interop;
 mod kill_switch;
 mod lab;
 mod links;
