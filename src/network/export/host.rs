@@ -47,7 +47,7 @@ fn unit(relay: &ForeignRelay<'_>, service: &str) -> String {
          Description=Interfaces, routes and firewall of the ippriv relay {}\n\
          Wants=network-online.target\n\
          After=network-online.target\n\
-         # Without its interfaces the daemon would let packets of telescopes go where they belong least.\n\
+         # The daemon is never to run without them.\n\
          Before={service}\n\
          \n\
          [Service]\n\
@@ -107,7 +107,7 @@ fn routes(text: &mut String, relay: &ForeignRelay<'_>, name: InterfaceName) {
     let telescopes = name(TELESCOPES);
     text.push_str(
         "rule() { # PRIORITY RULE...\n    \
-             while ip \"$family\" rule del priority \"$1\" 2>/dev/null; do :; done\n    \
+             while ip \"$family\" rule del priority \"$@\" 2>/dev/null; do :; done\n    \
              ip \"$family\" rule add priority \"$@\"\n\
          }\n\
          family=-4\n\
@@ -197,9 +197,10 @@ fn firewall(text: &mut String, relay: &ForeignRelay<'_>, name: InterfaceName) {
     rule("        # Clients do not reach each other.");
     rule(&format!("        iifname \"{telescopes}\" oifname \"{telescopes}\" drop"));
     for (id, neighbour) in relay.overlays() {
-        let overlay = name(id);
+        let (overlay, address) = (name(id), neighbour.relay.address);
+        rule(&format!("        iifname \"{telescopes}\" ip daddr {address} oifname != \"{overlay}\" drop"));
         rule(&format!("        iifname \"{overlay}\" oifname != \"{telescopes}\" drop"));
-        rule(&format!("        oifname \"{overlay}\" ip daddr != {} drop", neighbour.relay.address));
+        rule(&format!("        oifname \"{overlay}\" ip daddr != {address} drop"));
     }
     let leaving = format!("iifname \"{telescopes}\" oifname != {tunnels}");
     match &relay.relay.exit {

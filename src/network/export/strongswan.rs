@@ -186,7 +186,7 @@ fn clients(text: &mut String, relay: &Relay) {
         "        remote {\n            auth = psk\n            id = %any\n        }\n        children {\n            telescope {\n",
     );
     let everything = if relay.pool6.is_some() { "0.0.0.0/0, ::/0" } else { "0.0.0.0/0" };
-    let _ = write!(text, "                local_ts = {everything}\n");
+    let _ = writeln!(text, "                local_ts = {everything}");
     child(text);
     text.push_str("                dpd_action = clear\n            }\n        }\n    }\n");
 }
