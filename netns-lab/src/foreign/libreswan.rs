@@ -172,7 +172,7 @@ impl Libreswan<'_> {
         let instances = format!("000 \"{connection}\"[");
         let lines = status.lines().filter(|line| line.starts_with(&instances));
         let given = lines.filter_map(|line| line.split_once("my_ip=")?.1.split(';').next()?.parse().ok());
-        Ok(given.last())
+        Ok(given.rev().next())
     }
 
     /// Everything pluto has said so far.

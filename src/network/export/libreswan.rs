@@ -12,7 +12,7 @@ use crate::network::{IdentityKey, Relay, Software};
 const SERVICE: &str = "ipsec.service";
 /// IKE suites, the preferred first.
 const IKE: &str = "aes_gcm128-sha2_256-dh31,aes_gcm256-sha2_512-dh19,chacha20_poly1305-sha2_256-dh31";
-/// The same of ESP. Without a group libreswan takes one or none as the peer likes.
+/// The same of ESP. When rekeying pluto insists on a key exchange, that of the IKE SA, whatever is written here.
 const ESP: &str = "aes_gcm128,aes_gcm256,chacha20_poly1305,aes128-sha2_256";
 
 /// pluto insists on that name.
@@ -91,6 +91,7 @@ fn common(relay: &Relay, id: u32) -> String {
          \tleftid=@{}\n\
          \tleftsubnet=0.0.0.0/0\n\
          \tike={IKE}\n\
+         \t# Whoever rekeys does so with a key exchange, that of the IKE SA.\n\
          \tesp={ESP}\n\
          \t# The interface is there before pluto: {}.\n\
          \tipsec-interface={id}\n\

@@ -175,7 +175,8 @@ fn swanctl(number: u32, local: IpAddr, relay: &Relay) -> String {
          local {{ auth = psk\n id = keyid:circuit-1-hop-{number} }}\n \
          remote {{ auth = pubkey\n pubkeys = {name}.pem\n id = fqdn:{name} }}\n \
          children {{ net {{ remote_ts = 0.0.0.0/0\n esp_proposals = aes128gcm16-x25519-esn-noesn, \
-         aes128gcm16-esn-noesn }} }} }} }}\n\
+         aes128gcm16-esn-noesn \
+         }} }} }} }}\n\
          secrets {{ ike-hop{number} {{ id = keyid:circuit-1-hop-{number}\n secret = \"{psk}\" }} }}\n",
         address = relay.address,
         name = relay.name,
