@@ -171,8 +171,8 @@ impl Libreswan<'_> {
         let status = self.whack(&["--status"])?;
         let instances = format!("000 \"{connection}\"[");
         let lines = status.lines().filter(|line| line.starts_with(&instances));
-        let given = lines.filter_map(|line| line.split_once("my_ip=")?.1.split(';').next()?.parse().ok());
-        Ok(given.rev().next())
+        let mut given = lines.filter_map(|line| line.split_once("my_ip=")?.1.split(';').next()?.parse().ok());
+        Ok(given.next_back())
     }
 
     /// Everything pluto has said so far.
