@@ -7,7 +7,8 @@ use std::{
 
 use super::{Kernel, KernelError, Version, config};
 
-/// The directory of all lab kernels of this user: `lab-kernel` in [`base`].
+/// The directory of all lab kernels of this user: `lab-kernel` in the lab's cache, which
+/// is $IPPRIV_CACHE, else `ippriv` in $XDG_CACHE_HOME, else `~/.cache/ippriv`.
 pub fn dir() -> Result<PathBuf, KernelError> {
     base().map(|path| path.join("lab-kernel")).ok_or(KernelError::NoCacheDir)
 }
