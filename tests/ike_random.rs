@@ -33,7 +33,7 @@ fn life(seed: u64, ops: Ops) -> Pair {
     let loss = pair.rng.below(200);
     pair.link = Link { loss, double: 100, delay: (5, 60), ..Link::default() };
     for host in &mut pair.hosts {
-        host.slow = (seed % 3 == 0).then_some(30);
+        host.slow = seed.is_multiple_of(3).then_some(30);
     }
     pair.connect(OwnAuth::Null);
     pair.run(Duration::from_secs(30));
@@ -159,12 +159,10 @@ fn the_same_seed_gives_the_same_life() {
 #[ignore = "for debugging one life"]
 fn one_life() {
     let seed: u64 = include_str!("../target/seed").trim().parse().unwrap();
-    let ops = if seed < 1000 {
-        Ops::Harmless
-    } else if seed < 2000 {
-        Ops::Any
-    } else {
-        Ops::Restarts
+    let ops = match seed {
+        ..1000 | 10_000..20_000 => Ops::Harmless,
+        ..2000 | 20_000..30_000 => Ops::Any,
+        _ => Ops::Restarts,
     };
     let pair = life(seed, ops);
     for line in &pair.trace {

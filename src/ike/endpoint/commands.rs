@@ -44,12 +44,12 @@ impl Endpoint {
 
     /// Replaces the IKE SA now; the handle stays.
     pub fn rekey_ike(&mut self, now: Instant, handle: SaHandle) {
-        self.established(now, handle, |sa, cx| sa.rekey_ike(cx));
+        self.established(now, handle, Established::rekey_ike);
     }
 
     /// Asks whether the peer is alive; [`crate::ike::Event::Closed`] follows when it does not answer.
     pub fn probe(&mut self, now: Instant, handle: SaHandle) {
-        self.established(now, handle, |sa, cx| sa.probe(cx));
+        self.established(now, handle, Established::probe);
     }
 
     /// Says that packets of the peer came through a child SA, so that no probe is needed for a while.
