@@ -154,7 +154,8 @@ impl<'net> Daemons<'net> {
     pub fn wait_open(&self, client: &str, limit: Duration) -> Result<bool, LabError> {
         let polls = limit.as_millis() / POLL.as_millis();
         for _ in 0..polls.max(1) {
-            if self.log(client)?.contains("circuit_open") {
+            let circuits = self.circuits(client)?;
+            if !circuits.is_empty() && circuits.iter().all(|circuit| circuit["state"] == "open") {
                 return Ok(true);
             }
             thread::sleep(POLL);

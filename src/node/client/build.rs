@@ -146,7 +146,8 @@ impl Node {
                 OwnAuth::PublishedSecret(KeyMaterial::new(psk.as_str().as_bytes().to_vec()))
             }
         };
-        let family = if last && relay.pool6.is_some() { None } else { Some(Family::V4) };
+        let ipv6 = last && relay.pool6.is_some() && role.has_room_for_ipv6(circuit);
+        let family = if ipv6 { None } else { Some(Family::V4) };
         let address = stop.address;
         let (path, float) = match place.checked_sub(1) {
             None => self.first_paths(own, address)?,
@@ -241,8 +242,9 @@ impl Node {
     pub(in crate::node) fn hop_installed(&mut self, number: CircuitNumber, hop: usize, sa: SaHandle) {
         let now = self.now;
         let Some(circuit) = self.circuit_mut(number) else { return };
-        let Some(state) = circuit.hops.get_mut(hop).filter(|state| state.sa == sa && !state.done)
-        else { return };
+        let Some(state) = circuit.hops.get_mut(hop).filter(|state| state.sa == sa && !state.done) else {
+            return;
+        };
         state.done = true;
         let Stage::Building { hop: deadline, .. } = &mut circuit.stage else { return };
         *deadline = None;

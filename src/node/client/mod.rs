@@ -15,6 +15,8 @@ use ipnet::IpNet;
 use super::Node;
 use crate::id::Mtu;
 use crate::policy::{ClientAddress, Timeouts};
+use crate::suite::Suite;
+use crate::telescope::mtu::{self, Layer};
 use crate::telescope::{CircuitNumber, Client};
 use crate::time::Instant;
 pub(super) use circuit::{Circuit, HopState, Stage, Stop};
@@ -135,6 +137,15 @@ impl ClientRole {
     /// The address that entries see.
     pub(super) const fn address(&self) -> Option<IpAddr> {
         self.address
+    }
+
+    /// Whether IPv6 fits within the layers of a circuit and one more of the same kind.
+    fn has_room_for_ipv6(&self, circuit: &Circuit) -> bool {
+        let mut layers = circuit.telescope().map(|telescope| telescope.layers()).unwrap_or_default();
+        let innermost = layers.first().copied();
+        layers.push(innermost.unwrap_or(Layer::to(Ipv4Addr::UNSPECIFIED.into(), Suite::AesGcm256, false)));
+        let asked = circuit.spec.mtu.is_none_or(|mtu| mtu >= Mtu::IPV6_MINIMUM);
+        asked && mtu::room(self.path_mtu, &layers) >= Mtu::IPV6_MINIMUM.get()
     }
 
     /// When the next circuit has something to do.
