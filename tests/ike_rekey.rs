@@ -192,5 +192,43 @@ fn a_slow_kernel_loses_nothing_either() {
         pair.drain();
         pair.run(MINUTE);
         pair.assert_agreement(1);
+        assert_nothing_lost(&pair);
     }
+}
+
+#[test]
+fn the_peer_may_want_another_key_exchange_or_none() {
+    use ippriv::ike::wire::KeMethod;
+    for (wants, sent) in [(vec![KeMethod::P256], 3), (vec![KeMethod::NONE], 2), (vec![KeMethod::X25519], 2)] {
+        let mut relay = settings();
+        relay.proposals.esp.ke = wants;
+        let mut pair = Pair::with(4, settings(), relay);
+        let (ours, _) = pair.connected();
+        let before = pair.hosts[CLIENT].sent;
+        act(&mut pair, CLIENT, ours, 0);
+        pair.drain();
+        pair.run(10 * SECOND);
+        pair.assert_agreement(1);
+        assert_eq!(pair.count(CLIENT, |event| matches!(event, Event::ChildGone(_))), 1);
+        assert_eq!(pair.hosts[CLIENT].sent - before, sent, "and a deletion");
+    }
+}
+
+#[test]
+fn replacing_without_end_is_put_off() {
+    let (mut pair, ours, theirs) = with_traffic(5);
+    // Faster than what is left of the old IKE SAs goes away.
+    for _ in 0..40 {
+        act(&mut pair, CLIENT, ours, 1);
+        pair.drain();
+        pair.run(Duration::from_millis(100));
+        act(&mut pair, RELAY, theirs, 1);
+        pair.drain();
+        pair.run(Duration::from_millis(100));
+    }
+    pair.run(5 * MINUTE);
+    pair.assert_agreement(1);
+    assert!(pair.closed(CLIENT).is_empty());
+    let saved = serde_json::to_value(pair.hosts[RELAY].endpoint.snapshot(theirs).unwrap()).unwrap();
+    assert_eq!(saved["sa"]["generations"].as_array().unwrap().len(), 1);
 }

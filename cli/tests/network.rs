@@ -244,3 +244,30 @@ fn check_knows_every_kind_of_file_and_says_where_it_is_wrong() {
     let refused = folder.refused(&["check", "--at", NOVEMBER, "relay.yaml"]);
     assert!(refused.contains("testnet.yaml: signature of alice does not fit"), "{refused}");
 }
+
+#[test]
+fn a_relay_with_other_software_gets_its_files() {
+    let folder = Folder::new("export");
+    let testnet = Path::new(env!("CARGO_MANIFEST_DIR")).join("../policies/network/testnet.yaml");
+    let testnet = testnet.to_str().unwrap();
+    let export = ["network", "export", testnet, "--relay", "dublin", "--out", "dublin"];
+    let secret = "this is shared by two relays only";
+    for neighbour in ["amsterdam", "cork"] {
+        let path = folder.0.join(neighbour);
+        fs::write(&path, format!("{secret}\n")).unwrap();
+        fs::set_permissions(path, fs::Permissions::from_mode(0o600)).unwrap();
+    }
+    let refused = folder.refused(&[&export[..], &["--psk", "bergen=cork"]].concat());
+    assert!(
+        refused.contains("relay bergen: expected one of the document, and of its neighbours"),
+        "{refused}"
+    );
+    let psks = ["--psk", "amsterdam=amsterdam", "--psk", "cork=cork", "--json"];
+    let said = folder.good(&[&export[..], &psks].concat());
+    assert!(said.starts_with("{\"folder\":\"dublin\",\"files\":[\"/etc/"), "{said}");
+    assert!(!said.contains(secret));
+    let again = folder.refused(&[&export[..], &psks].concat());
+    assert!(again.contains("dublin: cannot be written: File exists"), "{again}");
+    let ours = folder.refused(&["network", "export", testnet, "--relay", "cork", "--out", "cork.d"]);
+    assert!(ours.contains("relay cork: software ippriv"), "{ours}");
+}

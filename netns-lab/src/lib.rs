@@ -6,6 +6,7 @@ pub mod capture;
 pub mod daemons;
 pub mod deal;
 pub mod demo;
+pub mod foreign;
 pub mod guest;
 pub mod kernel;
 pub mod net;

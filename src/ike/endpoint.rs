@@ -86,7 +86,7 @@ impl Endpoint {
             if at > self.now {
                 break;
             }
-            self.with(handle, |sa, cx| sa.timeout(cx));
+            self.with(handle, Sa::timeout);
             // Whatever a connection answers, time goes on.
             if self.timers.remove(&(at, handle)) {
                 let later = self.now + std::time::Duration::from_millis(1);

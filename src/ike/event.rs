@@ -61,7 +61,7 @@ pub enum Event {
     /// The peer has installed this child SA as well: from now on send through it, and not through the one
     /// it replaces. Comes once for each [`ChildKeys`] with [`Outbound::Wait`] that lives to see it.
     ChildUse(ChildId),
-    /// Uninstall both directions of this child SA.
+    /// Uninstall both directions of this child SA, or do not install it if that has not happened yet.
     ChildGone(ChildId),
     /// A child SA asked for by [`super::Endpoint::create_child`] will not come.
     ChildFailed(ChildId, CloseReason),
@@ -71,6 +71,7 @@ pub enum Event {
     /// The peer is reached by another path from now on; the UDP encapsulation of the child SAs follows it.
     PathChanged(Path),
     /// The connection is over and all of it is gone; [`Event::ChildGone`] came for every child before this.
+    /// For a responder this may be the only event: of an initiator that failed to show who it is.
     Closed(CloseReason),
 }
 

@@ -176,6 +176,22 @@ impl Default for Lifetimes {
     }
 }
 
+impl Default for Settings {
+    /// Everything but credentials and peers: such an endpoint can initiate and serves nobody.
+    fn default() -> Self {
+        Self {
+            proposals: Proposals::default(),
+            lifetimes: Lifetimes::default(),
+            connecting: Retransmission::CONNECTING,
+            established: Retransmission::ESTABLISHED,
+            half_open: HalfOpen::default(),
+            credentials: None,
+            peers: PeerTable::default(),
+            datagram: 1200,
+        }
+    }
+}
+
 impl Retransmission {
     /// For setting up: 12 attempts would be rude to who waits; 0.5 s, 1 s … 8 s, half a minute in all.
     pub const CONNECTING: Self =

@@ -7,6 +7,7 @@ mod canonical;
 mod check;
 mod document;
 pub mod edit;
+pub mod export;
 mod key;
 mod name;
 mod relay;

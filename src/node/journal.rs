@@ -16,7 +16,7 @@ use super::relay::Layer;
 use super::tunnel::Tunnel;
 use super::{Node, Output, Purpose, Record};
 use crate::id::Mtu;
-use crate::ike::{SaHandle, Snapshot};
+use crate::ike::{self, ChildKeys, SaHandle, Snapshot};
 use crate::network::Name;
 use crate::policy::{Circuit as Spec, Hops, Rebuild};
 use crate::state::RouteMetrics;
@@ -57,19 +57,11 @@ struct CircuitRecord {
 const LAYER: &str = "layer/";
 const OVERLAY: &str = "overlay/";
 const CIRCUIT: &str = "circuit/";
+const NEIGHBOUR: &str = "neighbour/";
 
 /// The numbers that neighbours had, by name.
 pub(super) fn neighbour_numbers(journal: &[Record]) -> BTreeMap<String, NeighbourNumber> {
-    /// The part of the record that is asked for.
-    #[derive(Deserialize)]
-    struct Number {
-        number: NeighbourNumber,
-    }
-    let number = |record: &Record| {
-        let name = record.key.strip_prefix(OVERLAY)?.to_owned();
-        let Number { number } = serde_json::from_slice(record.value.as_deref()?).ok()?;
-        Some((name, number))
-    };
+    let number = |record: &Record| Some((record.key.strip_prefix(NEIGHBOUR)?.to_owned(), read(record)?));
     journal.iter().filter_map(number).collect()
 }
 
@@ -99,6 +91,15 @@ impl Node {
             }
             Some(Purpose::Hop(circuit, _)) => self.journal_circuit(circuit),
             None => {}
+        }
+    }
+
+    /// Remembers the number of a neighbour, which names its interface, or forgets it.
+    pub(super) fn journal_neighbour(&mut self, name: &Name, number: Option<NeighbourNumber>) {
+        let key = format!("{NEIGHBOUR}{name}");
+        match number {
+            Some(number) => self.write(key, &number),
+            None => self.queue.push_back(Output::Journal(Record { key, value: None })),
         }
     }
 
@@ -163,6 +164,11 @@ impl Node {
                 read(record).and_then(|record| self.adopt_layer(record))
             } else if let Some(name) = record.key.strip_prefix(OVERLAY) {
                 read(record).and_then(|record| self.adopt_overlay(name, record))
+            } else if let Some(name) = record.key.strip_prefix(NEIGHBOUR) {
+                if self.overlays.iter().any(|overlay| overlay.name == *name) {
+                    continue;
+                }
+                None
             } else {
                 read(record).and_then(|record| self.adopt_circuit(record))
             };
@@ -175,25 +181,38 @@ impl Node {
         }
     }
 
+    /// Lets the engine go on with a connection; gives its child SAs. One that was being installed is among
+    /// them: the kernel may hold it already.
+    fn restore(&mut self, snapshot: Snapshot) -> Option<(SaHandle, Vec<ChildKeys>)> {
+        let sa = self.ike.restore(self.now, snapshot).ok()?;
+        let mut children: Vec<ChildKeys> = self.ike.children(sa).collect();
+        while let Some(output) = self.ike.poll_output() {
+            if let ike::Output::Event(_, ike::Event::ChildKeys(keys)) = &output {
+                children.push((**keys).clone());
+            }
+            self.replayed.push_back(output);
+        }
+        Some((sa, children))
+    }
+
     fn adopt_layer(&mut self, record: LayerRecord) -> Option<()> {
-        let role = self.relay.as_mut()?;
         let mut layer = record.layer;
-        let model = role.model();
+        let model = self.relay.as_ref()?.model();
         model.circuit_state(&layer.circuit()?).ok()?;
-        let sa = self.ike.restore(self.now, record.ike).ok()?;
-        layer.tunnel.owned_by(sa);
+        let (sa, children) = self.restore(record.ike)?;
+        layer.tunnel.taken_over(sa, &children);
         layer.sa = sa;
         self.purposes.insert(sa, Purpose::Layer(layer.number));
-        role.adopt(layer);
+        self.relay.as_mut()?.adopt(layer);
         Some(())
     }
 
     fn adopt_overlay(&mut self, name: &str, record: OverlayRecord) -> Option<()> {
         let known = self.overlays.get_mut(record.number).filter(|overlay| overlay.name == *name)?;
         let number = known.number;
-        let sa = self.ike.restore(self.now, record.ike).ok()?;
+        let (sa, children) = self.restore(record.ike)?;
         let mut tunnel = record.tunnel;
-        tunnel.owned_by(sa);
+        tunnel.taken_over(sa, &children);
         self.overlays.adopt(number, sa, tunnel);
         self.purposes.insert(sa, Purpose::Overlay(number));
         Some(())
@@ -222,8 +241,8 @@ impl Node {
         let number = record.number;
         let mut circuit = Circuit::open(number, spec, record.lasting, record.path, now);
         for (place, (mut hop, ike)) in record.hops.into_iter().zip(record.ike).enumerate() {
-            let sa = self.ike.restore(now, ike).ok()?;
-            hop.tunnel.owned_by(sa);
+            let (sa, children) = self.restore(ike)?;
+            hop.tunnel.taken_over(sa, &children);
             hop.sa = sa;
             circuit.hops.push(hop);
             self.purposes.insert(sa, Purpose::Hop(number, place));

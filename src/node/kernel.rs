@@ -1,33 +1,34 @@
 //! Changes of the kernel's state, one at a time: the answer to one comes before the next is computed.
+//!
+//! Each change brings a part of the kernel to what the node wants of it when its turn comes. The books say
+//! what the kernel was last told, operation by operation, so that a refusal half-way leaves them right.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use super::OpId;
 use crate::plan::{Object, Op, OpError, Outcome, changes};
 use crate::state::State;
-use crate::telescope::{Relay, RelayCircuit};
+use crate::telescope::HopNumber;
 
-/// A part of the kernel's state that is to change.
-#[derive(Debug)]
-pub(super) enum Change {
-    /// Everything but the layers that end on this relay, to what the roles want when its turn comes.
+/// A part of the kernel's state.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Part {
+    /// Everything but the layers that end on this relay.
     Base,
     /// One layer that ends on this relay.
-    Layer {
-        /// As it was.
-        before: Option<Box<RelayCircuit>>,
-        /// As it is to be.
-        after: Option<Box<RelayCircuit>>,
-    },
+    Layer(HopNumber),
 }
 
 /// A change that the kernel works at.
 #[derive(Debug)]
 struct Pending<T> {
     id: OpId,
+    part: Part,
     ops: Vec<Op>,
-    /// The base as it was before, if this is a change of it.
-    base: Option<State>,
+    /// Why the change is being undone, if it is.
+    undone: Option<KernelRefused>,
+    /// What could not be removed so far.
+    left: Vec<KernelRefused>,
     then: T,
 }
 
@@ -36,6 +37,8 @@ struct Pending<T> {
 pub(super) struct Done<T> {
     /// Why nothing has changed, if the kernel refused.
     pub(super) refused: Option<KernelRefused>,
+    /// What could not be removed; the change stands all the same.
+    pub(super) left: Vec<KernelRefused>,
     /// What was waiting for it.
     pub(super) then: T,
 }
@@ -53,8 +56,10 @@ pub(super) struct KernelRefused {
 #[derive(Debug)]
 pub(super) struct KernelQueue<T> {
     base: State,
-    waiting: VecDeque<(Change, T)>,
+    layers: BTreeMap<HopNumber, Vec<Object>>,
+    waiting: VecDeque<(Part, T)>,
     pending: Option<Pending<T>>,
+    behind: BTreeSet<Part>,
     last: u64,
 }
 
@@ -65,23 +70,33 @@ pub(super) enum Next<T> {
     Nothing,
     /// The kernel has to do this.
     Execute(OpId, Vec<Op>),
-    /// The change was none.
+    /// A change is over.
     Done(Done<T>),
 }
 
 impl<T> KernelQueue<T> {
     pub(super) fn new() -> Self {
-        Self { base: State::default(), waiting: VecDeque::new(), pending: None, last: 0 }
+        Self {
+            base: State::default(),
+            layers: BTreeMap::new(),
+            waiting: VecDeque::new(),
+            pending: None,
+            behind: BTreeSet::new(),
+            last: 0,
+        }
     }
 
-    /// Says what the kernel holds after a start, but for the layers that end on this relay.
-    pub(super) fn set_base(&mut self, base: State) {
-        self.base = base;
+    /// Says what the kernel holds after a start.
+    pub(super) fn set(&mut self, part: Part, state: State) {
+        match part {
+            Part::Base => self.base = state,
+            Part::Layer(number) => drop(self.layers.insert(number, objects(state))),
+        }
     }
 
     /// Adds a change to the end.
-    pub(super) fn push(&mut self, change: Change, then: T) {
-        self.waiting.push_back((change, then));
+    pub(super) fn push(&mut self, part: Part, then: T) {
+        self.waiting.push_back((part, then));
     }
 
     /// Whether a change waits for the kernel's answer.
@@ -94,61 +109,134 @@ impl<T> KernelQueue<T> {
         self.pending.is_none() && self.waiting.is_empty()
     }
 
-    /// Whether the next change is one of the base.
-    pub(super) fn next_is_base(&self) -> bool {
-        matches!(self.waiting.front(), Some((Change::Base, _)))
+    /// What the next change is of.
+    pub(super) fn next(&self) -> Option<Part> {
+        self.waiting.front().filter(|_| self.pending.is_none()).map(|(part, _)| *part)
     }
 
-    /// Begins the next change, of the base to what the roles want now.
-    pub(super) fn next_base(&mut self, wanted: State) -> Next<T> {
-        let ops = changes(&wanted, &self.base).ops;
-        let before = std::mem::replace(&mut self.base, wanted);
-        self.begin(ops, Some(before))
+    /// The parts that differ from what was wanted, because the kernel refused: they are to be tried again.
+    pub(super) fn take_behind(&mut self) -> BTreeSet<Part> {
+        std::mem::take(&mut self.behind)
     }
 
-    /// Begins the next change, of a layer that ends on `relay`.
-    pub(super) fn next_layer(&mut self, relay: Option<&Relay>) -> Next<T> {
-        let Some((Change::Layer { before, after }, _)) = self.waiting.front() else { return Next::Nothing };
-        let part = |layer: Option<&RelayCircuit>| {
-            // what does not fit the relay was refused before it came here
-            layer.zip(relay).and_then(|(layer, relay)| relay.circuit_state(layer).ok()).unwrap_or_default()
+    /// Whether there are such parts.
+    pub(super) fn is_behind(&self) -> bool {
+        !self.behind.is_empty()
+    }
+
+    /// Begins the next change. On `Err` there is no saying what is wanted, and nothing changes.
+    pub(super) fn begin(&mut self, wanted: Result<State, KernelRefused>) -> Next<T> {
+        let Some((part, then)) = self.waiting.pop_front() else { return Next::Nothing };
+        let wanted = match wanted {
+            Ok(wanted) => wanted,
+            Err(refused) => {
+                self.behind.insert(part);
+                return Next::Done(Done { refused: Some(refused), left: Vec::new(), then });
+            }
         };
-        let ops = changes(&part(after.as_deref()), &part(before.as_deref())).ops;
-        self.begin(ops, None)
+        let ops = match part {
+            Part::Base => changes(&wanted, &self.base).ops,
+            Part::Layer(number) => {
+                let mut held = State::default();
+                for object in self.layers.get(&number).into_iter().flatten() {
+                    book(&mut held, &Op::Create(object.clone()));
+                }
+                changes(&wanted, &held).ops
+            }
+        };
+        self.execute(Pending { id: OpId(0), part, ops, undone: None, left: Vec::new(), then })
     }
 
-    fn begin(&mut self, ops: Vec<Op>, base: Option<State>) -> Next<T> {
-        let Some((_, then)) = self.waiting.pop_front() else { return Next::Nothing };
-        if ops.is_empty() {
-            return Next::Done(Done { refused: None, then });
+    fn execute(&mut self, mut pending: Pending<T>) -> Next<T> {
+        if pending.ops.is_empty() {
+            return Next::Done(Done { refused: pending.undone, left: pending.left, then: pending.then });
         }
         self.last += 1;
-        let id = OpId(self.last);
-        self.pending = Some(Pending { id, ops: ops.clone(), base, then });
-        Next::Execute(id, ops)
+        pending.id = OpId(self.last);
+        let next = Next::Execute(pending.id, pending.ops.clone());
+        self.pending = Some(pending);
+        next
     }
 
-    /// Takes the kernel's answer. When it refused, the second value undoes what was done before that.
-    pub(super) fn answered(&mut self, id: OpId, outcomes: &[Outcome]) -> Option<(Done<T>, Vec<Op>)> {
-        let pending = self.pending.take_if(|pending| pending.id == id)?;
-        let refused = pending.ops.iter().zip(outcomes).find_map(|(op, outcome)| match outcome {
-            Outcome::Failed(error) => Some(KernelRefused { operation: op.to_string(), error: error.clone() }),
-            Outcome::Done | Outcome::NotTried => None,
-        });
-        let mut undo = Vec::new();
-        if refused.is_some() {
-            let done =
-                pending.ops.iter().zip(outcomes).rev().filter(|(_, outcome)| **outcome == Outcome::Done);
-            undo.extend(done.map(|(op, _)| op.inverse()).filter(|op| !is_new_sa(op)));
-            if let Some(before) = pending.base {
-                self.base = before;
-            }
+    /// Takes the kernel's answer. What was refused is undone, unless it was a removal: that is left, and the
+    /// others are carried out.
+    pub(super) fn answered(&mut self, id: OpId, outcomes: &[Outcome]) -> Next<T> {
+        let Some(mut pending) = self.pending.take_if(|pending| pending.id == id) else {
+            return Next::Nothing;
+        };
+        let ops = std::mem::take(&mut pending.ops);
+        let done = ops.iter().zip(outcomes).take_while(|(_, outcome)| **outcome == Outcome::Done).count();
+        for op in ops.iter().take(done) {
+            self.book(pending.part, op);
         }
-        Some((Done { refused, then: pending.then }, undo))
+        let Some((op, rest)) = ops.get(done..).and_then(<[Op]>::split_first) else {
+            return self.execute(pending);
+        };
+        let error = match outcomes.get(done) {
+            Some(Outcome::Failed(error)) => error.clone(),
+            _ => OpError::Tool("no answer: expected one for each operation".to_owned()),
+        };
+        let refused = KernelRefused { operation: op.to_string(), error };
+        self.behind.insert(pending.part);
+        if pending.undone.is_some() || std::iter::once(op).chain(rest).all(is_removal) {
+            // all that is wanted is there, and an SA that is gone must not come again: it would count from 1
+            // under the same key
+            pending.left.push(refused);
+            pending.ops = rest.to_vec();
+        } else {
+            pending.undone = Some(refused);
+            pending.ops = ops.iter().take(done).rev().map(Op::inverse).filter(|op| !is_new_sa(op)).collect();
+        }
+        self.execute(pending)
+    }
+
+    fn book(&mut self, part: Part, op: &Op) {
+        let Part::Layer(number) = part else { return book(&mut self.base, op) };
+        let mut held = State::default();
+        for object in self.layers.remove(&number).into_iter().flatten() {
+            book(&mut held, &Op::Create(object));
+        }
+        book(&mut held, op);
+        let objects = objects(held);
+        if !objects.is_empty() {
+            self.layers.insert(number, objects);
+        }
     }
 }
 
-/// An SA that was deleted is not made again: it would count from 1 under the same key.
+const fn is_removal(op: &Op) -> bool {
+    matches!(op, Op::Delete(_))
+}
+
 const fn is_new_sa(op: &Op) -> bool {
     matches!(op, Op::Create(Object::Sa(_)))
+}
+
+/// What a layer is made of.
+fn objects(state: State) -> Vec<Object> {
+    let sas = state.sas.into_values().map(Object::Sa);
+    sas.chain(state.policies.into_values().map(Object::Policy)).collect()
+}
+
+/// Changes the books as the kernel did.
+fn book(state: &mut State, op: &Op) {
+    macro_rules! book {
+        ($map:ident, $key:expr, $object:expr) => {
+            match op {
+                Op::Delete(_) => drop(state.$map.remove(&$key)),
+                Op::Create(_) | Op::Replace { .. } => drop(state.$map.insert($key, $object)),
+            }
+        };
+    }
+    match op.object().clone() {
+        Object::Link(link) => book!(links, link.name.clone(), link),
+        Object::Sa(sa) => book!(sas, sa.id, sa),
+        Object::Policy(policy) => book!(policies, policy.id, policy),
+        Object::Address(address) => book!(addresses, address.id.clone(), address),
+        Object::Route(route) => book!(routes, route.id, route),
+        Object::Sysctl(sysctl) => book!(sysctls, sysctl.path.clone(), sysctl),
+        Object::Rule(rule) if is_removal(op) => drop(state.rules.remove(&rule)),
+        Object::Rule(rule) => drop(state.rules.insert(rule)),
+        Object::Nft(table) => state.nft = (!is_removal(op)).then_some(table),
+    }
 }

@@ -28,6 +28,7 @@ mod tunnel;
 mod view;
 
 use std::collections::{BTreeMap, VecDeque};
+use std::time::Duration;
 
 pub use crate::ike::SocketId;
 pub use io::{Binding, CommandId, Input, OpId, Output, Record};
@@ -37,13 +38,19 @@ use crate::control::{Command, Event, RefusalCode, Reply};
 use crate::entropy::Seeded;
 use crate::ike::{self, ChildId, ChildRefusal, ChildWanted, Endpoint, How, SaHandle};
 use crate::network::Network;
+use crate::plan::OpError;
 use crate::telescope::{CircuitNumber, Desired, HopNumber, Host, NeighbourNumber, Refused};
 use crate::time::Instant;
 use client::ClientRole;
-use kernel::{Change, Done, KernelQueue, Next};
+use kernel::{Done, KernelQueue, KernelRefused, Next, Part};
 use overlay::Overlays;
 use relay::RelayRole;
 use sockets::Sockets;
+
+/// Time before what the system refused is tried again; it doubles up to [`LONGEST_REST`].
+const FIRST_REST: Duration = Duration::from_secs(1);
+/// The longest time between two attempts.
+const LONGEST_REST: Duration = Duration::from_secs(60);
 
 /// What an IKE SA is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -86,6 +93,11 @@ pub struct Node {
     relay: Option<RelayRole>,
     overlays: Overlays,
     client: Option<ClientRole>,
+    /// What the engine said while connections were taken over.
+    replayed: VecDeque<ike::Output>,
+    /// When what the system refused is tried again, and how long it rests after that.
+    retry: Option<Instant>,
+    rest: Duration,
     stopping: bool,
     adopted: u64,
 }
@@ -116,8 +128,7 @@ impl Node {
     pub fn started(&mut self, now: Instant) {
         self.now = self.now.max(now);
         self.started = self.now;
-        let base = self.host(false).desired().map(|desired| desired.state).unwrap_or_default();
-        self.kernel.set_base(base);
+        self.set_books();
         self.open_sockets();
         self.overlays.start(self.now);
         self.start_circuits();
@@ -129,11 +140,8 @@ impl Node {
         match input {
             Input::Datagram { socket, remote, octets } => self.datagram(socket, remote, octets),
             Input::Kernel { id, outcomes } => {
-                let Some((done, undo)) = self.kernel.answered(id, &outcomes) else { return };
-                if !undo.is_empty() {
-                    self.queue.push_back(Output::Kernel { id: OpId(0), ops: undo });
-                }
-                self.kernel_done(&done);
+                let next = self.kernel.answered(id, &outcomes);
+                self.go_on(next);
             }
             Input::NotOpened { socket, errno } => self.not_opened(socket, errno),
             Input::Mapping { .. } => {}
@@ -147,6 +155,7 @@ impl Node {
     pub fn handle_timeout(&mut self, now: Instant) {
         self.now = self.now.max(now);
         self.ike.handle_timeout(self.now);
+        self.retry();
         self.connect_overlays();
         self.circuit_timers();
     }
@@ -155,7 +164,7 @@ impl Node {
     #[must_use]
     pub fn poll_timeout(&self) -> Option<Instant> {
         let circuits = self.client.as_ref().and_then(ClientRole::next_timeout);
-        [self.ike.poll_timeout(), self.overlays.next_timeout(), circuits].into_iter().flatten().min()
+        [self.ike.poll_timeout(), self.overlays.next_timeout(), circuits, self.retry].into_iter().flatten().min()
     }
 
     /// The next thing to do outside.
@@ -170,7 +179,7 @@ impl Node {
             if self.next_change() {
                 continue;
             }
-            match self.ike.poll_output()? {
+            match self.replayed.pop_front().or_else(|| self.ike.poll_output())? {
                 ike::Output::Transmit { path, datagram } => {
                     return Some(Output::Transmit {
                         socket: path.socket,
@@ -186,32 +195,68 @@ impl Node {
 
     /// Begins the next change of the kernel's state; `false` when there is none.
     fn next_change(&mut self) -> bool {
-        if self.kernel.is_idle() {
-            return false;
-        }
-        let next = if self.kernel.next_is_base() {
-            // the model holds only what the kernel accepted before and what peers gave within their bounds;
-            // should it contradict itself all the same, nothing is changed
-            self.host(false).desired().map_or(Next::Nothing, |desired| self.kernel.next_base(desired.state))
-        } else {
-            let relay = self.relay.as_ref().map(RelayRole::model);
-            self.kernel.next_layer(relay.as_ref())
+        let Some(part) = self.kernel.next() else { return false };
+        let wanted = match part {
+            Part::Base => self.host(false).desired().map(|desired| desired.state),
+            Part::Layer(number) => self.layer_state(number),
         };
+        let contradiction = |refused: Refused| KernelRefused {
+            operation: "hold what contradicts itself".to_owned(),
+            error: OpError::Tool(refused.to_string()),
+        };
+        let next = self.kernel.begin(wanted.map_err(contradiction));
+        self.go_on(next);
+        true
+    }
+
+    fn go_on(&mut self, next: Next<Then>) {
         match next {
-            Next::Nothing => return false,
+            Next::Nothing => {}
             Next::Execute(id, ops) => self.queue.push_back(Output::Kernel { id, ops }),
             Next::Done(done) => self.kernel_done(&done),
         }
-        true
+    }
+
+    /// Says to the queue what the kernel holds after a start.
+    fn set_books(&mut self) {
+        let base = self.host(false).desired().map(|desired| desired.state).unwrap_or_default();
+        self.kernel.set(Part::Base, base);
+        let layers: Vec<_> = self.relay.iter().flat_map(RelayRole::numbers).collect();
+        for number in layers {
+            let state = self.layer_state(number).unwrap_or_default();
+            self.kernel.set(Part::Layer(number), state);
+        }
+    }
+
+    /// Tries again what the system refused.
+    fn retry(&mut self) {
+        if self.retry.take_if(|due| *due <= self.now).is_none() {
+            return;
+        }
+        for part in self.kernel.take_behind() {
+            self.kernel.push(part, Then::Nothing);
+        }
+        self.open_sockets();
+    }
+
+    /// The system refused something: it is tried again, later and later.
+    fn put_off(&mut self) {
+        self.retry.get_or_insert(self.now + self.rest);
+        self.rest = LONGEST_REST.min(self.rest * 2);
     }
 
     /// Goes on with what waited for the kernel.
     fn kernel_done(&mut self, done: &Done<Then>) {
-        if let Some(refused) = &done.refused {
+        for refused in done.refused.iter().chain(&done.left) {
             self.event(Event::KernelRefused {
                 operation: refused.operation.clone(),
                 error: refused.error.to_string(),
             });
+        }
+        if self.kernel.is_behind() {
+            self.put_off();
+        } else {
+            self.rest = FIRST_REST;
         }
         let result = if done.refused.is_none() { Ok(()) } else { Err(ChildRefusal::Kernel) };
         match done.then {
@@ -223,7 +268,7 @@ impl Node {
                 self.ike.child_installed(self.now, sa, child, result);
                 if let (Ok(()), Some(Purpose::Hop(circuit, hop))) = (result, self.purposes.get(&sa).copied())
                 {
-                    self.hop_installed(circuit, hop);
+                    self.hop_installed(circuit, hop, sa);
                 }
             }
             Then::Reach(circuit) => self.circuit_ready_to_reach(circuit, done.refused.as_ref()),
@@ -260,7 +305,7 @@ impl Node {
                 match self.purposes.remove(&sa) {
                     Some(Purpose::Layer(number)) => self.layer_closed(number, &reason),
                     Some(Purpose::Overlay(number)) => self.overlay_closed(number, sa, &reason),
-                    Some(Purpose::Hop(circuit, hop)) => self.hop_closed(circuit, hop, &reason),
+                    Some(Purpose::Hop(circuit, hop)) => self.hop_closed(circuit, hop, sa, &reason),
                     None => {}
                 }
             }
@@ -290,13 +335,13 @@ impl Node {
             Some(Purpose::Overlay(number)) => {
                 if let Some(overlay) = self.overlays.get_mut(number) {
                     change(&mut overlay.tunnel);
-                    self.kernel.push(Change::Base, Then::Nothing);
+                    self.kernel.push(Part::Base, Then::Nothing);
                 }
             }
             Some(Purpose::Hop(circuit, hop)) => {
                 if let Some(hop) = self.hop_mut(circuit, hop) {
                     change(&mut hop.tunnel);
-                    self.kernel.push(Change::Base, Then::Nothing);
+                    self.kernel.push(Part::Base, Then::Nothing);
                 }
             }
             None => {}

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 
-use super::kernel::Change;
+use super::kernel::Part;
 use super::sockets::{IKE, NAT_TRAVERSAL};
 use super::tunnel::Tunnel;
 use super::{Node, Purpose, Then};
@@ -108,11 +108,14 @@ impl Overlays {
     }
 
     /// Adds a neighbour under `number`, or the lowest number that is free.
-    pub(super) fn add(&mut self, number: Option<NeighbourNumber>, known: Known, now: Instant) {
-        let free = || (1..=NeighbourNumber::LAST).filter_map(|n| NeighbourNumber::try_from(n).ok());
-        let Some(number) = number.or_else(|| free().find(|number| !self.all.contains_key(number))) else {
-            return;
-        };
+    pub(super) fn add(
+        &mut self,
+        number: Option<NeighbourNumber>,
+        known: Known,
+        now: Instant,
+    ) -> Option<NeighbourNumber> {
+        let mut all = (1..=NeighbourNumber::LAST).filter_map(|n| NeighbourNumber::try_from(n).ok());
+        let number = number.or_else(|| all.find(|number| !self.all.contains_key(number)))?;
         let Known { name, address, pool, key, opens } = known;
         self.all.insert(
             number,
@@ -130,6 +133,7 @@ impl Overlays {
                 tunnel: Tunnel::default(),
             },
         );
+        Some(number)
     }
 
     /// Removes a neighbour.
@@ -300,7 +304,7 @@ impl Node {
         }
         overlay.tunnel.add(sa, keys);
         let relay = overlay.name.to_string();
-        self.kernel.push(Change::Base, Then::Installed(sa, keys.child));
+        self.kernel.push(Part::Base, Then::Installed(sa, keys.child));
         if keys.replaces.is_some() {
             let target = RekeyTarget::Overlay { relay };
             self.event(Event::Rekeyed(Rekey { target, what: RekeyWhat::Child }));
@@ -321,6 +325,7 @@ impl Node {
         if let Some(old) = old {
             self.ike.close(self.now, old);
         }
+        self.journal(sa);
         self.event(Event::OverlayUp { relay });
     }
 
@@ -328,16 +333,20 @@ impl Node {
     pub(super) fn overlay_closed(&mut self, number: NeighbourNumber, sa: SaHandle, reason: &CloseReason) {
         let Some(overlay) = self.overlays.all.get_mut(&number) else { return };
         overlay.tunnel.remove_all(sa);
-        self.kernel.push(Change::Base, Then::Nothing);
-        if !matches!(overlay.phase, Phase::Connecting(own) | Phase::Up(own) if own == sa) {
+        self.kernel.push(Part::Base, Then::Nothing);
+        let was_up = overlay.phase == Phase::Up(sa);
+        if !was_up && overlay.phase != Phase::Connecting(sa) {
             return;
         }
-        let again = overlay.opens && self.overlays.time == TunnelTime::Always;
+        let again = overlay.opens && self.overlays.time == TunnelTime::Always && !self.stopping;
         overlay.phase = Phase::Down(again.then_some(self.now + overlay.rest));
         overlay.rest = LONGEST_REST.min(overlay.rest * 2);
         overlay.since = self.now;
-        overlay.reason = Some(reason.to_string());
-        let relay = overlay.name.to_string();
-        self.event(Event::OverlayDown { relay, reason: reason.to_string() });
+        let reason = reason.to_string();
+        let other = overlay.reason.replace(reason.clone()).is_none_or(|before| before != reason);
+        if was_up || other {
+            let relay = overlay.name.to_string();
+            self.event(Event::OverlayDown { relay, reason });
+        }
     }
 }

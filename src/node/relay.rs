@@ -6,7 +6,7 @@ use std::net::{IpAddr, Ipv6Addr};
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
-use super::kernel::Change;
+use super::kernel::Part;
 use super::pool::Pool;
 use super::tunnel::Tunnel;
 use super::{Node, Purpose, Then};
@@ -17,8 +17,8 @@ use crate::ike::{
     Addresses, ChildAnswer, ChildId, ChildKeys, ChildRefusal, ChildWanted, CloseReason, EspPorts, SaHandle,
 };
 use crate::policy::Limits;
-use crate::state::UdpEncapsulation;
-use crate::telescope::{HopNumber, Relay, RelayCircuit};
+use crate::state::{State, UdpEncapsulation};
+use crate::telescope::{HopNumber, Refused, Relay, RelayCircuit};
 use crate::time::Instant;
 
 /// A layer that ends here.
@@ -91,6 +91,11 @@ impl RelayRole {
     /// How many layers end here.
     pub(super) fn count(&self) -> usize {
         self.layers.len()
+    }
+
+    /// Their numbers.
+    pub(super) fn numbers(&self) -> impl Iterator<Item = HopNumber> {
+        self.layers.keys().copied()
     }
 
     /// One of them.
@@ -240,23 +245,27 @@ impl Node {
         }
     }
 
+    /// What the kernel is to hold of a layer.
+    pub(super) fn layer_state(&self, number: HopNumber) -> Result<State, Refused> {
+        let Some(role) = &self.relay else { return Ok(State::default()) };
+        let layer = role.layer(number).and_then(Layer::circuit);
+        layer.map_or_else(|| Ok(State::default()), |layer| role.relay.circuit_state(&layer))
+    }
+
     /// Changes a layer, and then the kernel.
     pub(super) fn change_layer(&mut self, number: HopNumber, then: Then, change: impl FnOnce(&mut Layer)) {
         let Some(layer) = self.relay.as_mut().and_then(|role| role.layers.get_mut(&number)) else { return };
-        let before = layer.circuit().map(Box::new);
         change(layer);
-        let after = layer.circuit().map(Box::new);
-        self.kernel.push(Change::Layer { before, after }, then);
+        self.kernel.push(Part::Layer(number), then);
     }
 
     /// The connection of a layer is over.
     pub(super) fn layer_closed(&mut self, number: HopNumber, reason: &CloseReason) {
         let now = self.now;
-        let Some(layer) = self.relay.as_mut().and_then(|role| role.dismiss(number, now)) else { return };
-        let before = layer.circuit().map(Box::new);
-        if before.is_some() {
-            self.kernel.push(Change::Layer { before, after: None }, Then::Nothing);
+        if self.relay.as_mut().is_none_or(|role| role.dismiss(number, now).is_none()) {
+            return;
         }
+        self.kernel.push(Part::Layer(number), Then::Nothing);
         self.event(Event::RelayCircuitDown { layer: number, reason: reason.to_string() });
     }
 }

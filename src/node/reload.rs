@@ -1,7 +1,7 @@
 //! Another policy and another network document while circuits live, and the end of a node.
 
 use super::client::Stage;
-use super::kernel::Change;
+use super::kernel::Part;
 use super::{Files, Node, NodeRefused, Then, start};
 use crate::control::Reloaded;
 use crate::network::Network;
@@ -59,7 +59,7 @@ impl Node {
         if let (Some(client), Some(before)) = (&policy.client, &old.client) {
             self.renew_circuits(client, before, &mut reloaded);
         }
-        self.kernel.push(Change::Base, Then::Nothing);
+        self.kernel.push(Part::Base, Then::Nothing);
         Ok(reloaded)
     }
 
@@ -87,6 +87,7 @@ impl Node {
                 self.ike.close(self.now, sa);
             }
             self.overlays.remove(number);
+            self.journal_neighbour(&name, None);
             reloaded.changes.push(format!("neighbour {name} is gone"));
         }
         for (name, other) in wanted {

@@ -46,6 +46,11 @@ impl Sockets {
         }
     }
 
+    /// Forgets a socket that could not be opened.
+    pub(super) fn forget(&mut self, id: SocketId) {
+        self.bindings.remove(&id);
+    }
+
     /// The path from a socket to a peer.
     pub(super) fn path(&self, socket: SocketId, remote: SocketAddr) -> Option<Path> {
         let binding = self.bindings.get(&socket)?;

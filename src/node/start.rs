@@ -103,6 +103,9 @@ impl Node {
             sockets: Sockets::default(),
             purposes: BTreeMap::new(),
             overlays: Overlays::default(),
+            replayed: VecDeque::new(),
+            retry: None,
+            rest: super::FIRST_REST,
             stopping: false,
             adopted: 0,
         };
@@ -127,14 +130,20 @@ impl Node {
             .collect();
         known.sort_by_key(|(number, _)| number.is_none());
         for (number, known) in known {
-            self.overlays.add(number, known, self.now);
+            let name = known.name.clone();
+            let given = self.overlays.add(number, known, self.now);
+            if number.is_none() {
+                self.journal_neighbour(&name, given);
+            }
         }
     }
 
     /// Adds a neighbour that is new.
     pub(super) fn add_neighbour(&mut self, own: &Name, other: &network::Relay) {
         if let Some(known) = known(own, other) {
-            self.overlays.add(None, known, self.now);
+            let name = known.name.clone();
+            let number = self.overlays.add(None, known, self.now);
+            self.journal_neighbour(&name, number);
         }
     }
 
@@ -157,10 +166,12 @@ impl Node {
         }
     }
 
-    /// A socket could not be opened: what needs it does not get an answer and says so.
+    /// A socket could not be opened: what needs it gets no answer and says so. It is tried again.
     pub(super) fn not_opened(&mut self, socket: SocketId, errno: i32) {
         let error = std::io::Error::from_raw_os_error(errno).to_string();
         let operation = self.sockets.describe(socket);
+        self.sockets.forget(socket);
+        self.put_off();
         self.event(Event::KernelRefused { operation, error });
     }
 }

@@ -37,8 +37,16 @@ impl Tunnel {
         self.children.is_empty() || self.suite == Some((keys.suite, keys.sequence_numbers))
     }
 
+    /// Whether a child SA is there already, as one is that was being installed when the daemon died.
+    pub(super) fn has(&self, sa: SaHandle, id: ChildId) -> bool {
+        self.children.iter().any(|child| child.sa == sa && child.id == id)
+    }
+
     /// Adds a child SA of a suite that is accepted.
     pub(super) fn add(&mut self, sa: SaHandle, keys: &ChildKeys) {
+        if self.has(sa, keys.child) {
+            return;
+        }
         if self.children.is_empty() {
             self.suite = Some((keys.suite, keys.sequence_numbers));
         } else {
@@ -77,11 +85,15 @@ impl Tunnel {
         self.children.retain(|child| child.sa == sa);
     }
 
-    /// All of it belongs to this connection, whatever it was called before a restart.
-    pub(super) fn owned_by(&mut self, sa: SaHandle) {
-        for child in &mut self.children {
-            child.sa = sa;
+    /// Holds the child SAs that the engine took over after a restart and no others: it knows what became of
+    /// them up to the last message.
+    pub(super) fn taken_over(&mut self, sa: SaHandle, children: &[ChildKeys]) {
+        self.children.clear();
+        let rekeyed = self.rekeyed;
+        for keys in children {
+            self.add(sa, keys);
         }
+        self.rekeyed = rekeyed;
     }
 
     /// The name of the child SA in use.

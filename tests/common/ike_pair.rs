@@ -72,10 +72,10 @@ pub(crate) struct Host {
 
 #[derive(Debug, Clone)]
 enum Parcel {
-    Ike { to: usize, from: SocketAddr, octets: Vec<u8> },
+    Ike { to: usize, local: SocketAddr, from: SocketAddr, octets: Vec<u8> },
     Esp { to: usize, spi: u32 },
     Answer { host: usize, handle: SaHandle },
-    InstalledAt { host: usize, handle: SaHandle, child: ChildId },
+    Install { host: usize, handle: SaHandle, keys: Box<ChildKeys> },
 }
 
 /// The two of them.
@@ -92,9 +92,12 @@ pub(crate) struct Pair {
     pub(crate) delivered: u64,
     pub(crate) data_lost: u64,
     next_data: Instant,
-    /// Decides about each IKE datagram before the link does: sender, how many it has sent, octets.
-    pub(crate) filter: Option<Box<dyn FnMut(usize, u64, &mut Vec<u8>) -> Verdict>>,
+    /// Decides about each IKE datagram before the link does.
+    pub(crate) filter: Option<Filter>,
 }
+
+/// Sees the sender, how many datagrams it has sent, and the datagram.
+pub(crate) type Filter = Box<dyn FnMut(usize, u64, &mut Vec<u8>) -> Verdict>;
 
 /// What a filter says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -243,6 +246,9 @@ impl Pair {
         let ours = self.connect(OwnAuth::Null);
         self.run(Duration::from_millis(500));
         self.assert_agreement(1);
+        // Only with the next request does the relay know that its response has come.
+        self.at(CLIENT, |endpoint, now| endpoint.probe(now, ours));
+        self.run(Duration::from_millis(100));
         let theirs = *self.hosts[RELAY].active.keys().last().expect("the relay has it");
         (ours, theirs)
     }
@@ -265,7 +271,7 @@ impl Pair {
         let active = std::mem::take(&mut host.active);
         let mut kernel = std::mem::take(&mut host.kernel);
         self.under_way.retain(|_, parcel| match parcel {
-            Parcel::Answer { host, .. } | Parcel::InstalledAt { host, .. } => *host != at,
+            Parcel::Answer { host, .. } | Parcel::Install { host, .. } => *host != at,
             Parcel::Ike { .. } | Parcel::Esp { .. } => true,
         });
         for (old, text) in journal {
@@ -318,12 +324,16 @@ impl Pair {
     fn arrive(&mut self, parcel: Parcel) {
         let now = self.now;
         match parcel {
-            Parcel::Ike { to, from, octets } => {
-                let mut path = self.path(to);
-                path.remote = from;
-                if from.port() == 4500 || self.link.nat == Some(from.port()) {
-                    path.local.set_port(4500);
+            Parcel::Ike { to, local, from, octets } => {
+                let mut local = local;
+                if to == CLIENT {
+                    // The NAT knows where it belongs.
+                    local.set_ip(self.hosts[CLIENT].address.ip());
+                    if self.link.nat.is_some() {
+                        local.set_port(from.port());
+                    }
                 }
+                let path = Path { socket: SocketId(0), local, remote: from };
                 self.hosts[to].endpoint.handle_datagram(now, path, &octets);
             }
             Parcel::Esp { to, spi } => {
@@ -335,11 +345,22 @@ impl Pair {
                 let answer = self.hosts[host].answer.clone();
                 self.hosts[host].endpoint.answer_child(now, handle, answer);
             }
-            Parcel::InstalledAt { host, handle, child } => {
-                let result = self.hosts[host].install;
-                self.hosts[host].endpoint.child_installed(now, handle, child, result);
+            Parcel::Install { host, handle, keys } => self.install(host, handle, *keys),
+        }
+    }
+
+    fn install(&mut self, at: usize, handle: SaHandle, keys: ChildKeys) {
+        let host = &mut self.hosts[at];
+        let child = keys.child;
+        if host.install.is_ok() {
+            let usable = keys.outbound == Outbound::Now;
+            let installed = Installed { keys, usable };
+            assert!(host.kernel.insert((handle, child), installed).is_none(), "installed twice");
+            if usable {
+                host.active.insert(handle, child);
             }
         }
+        host.endpoint.child_installed(self.now, handle, child, host.install);
     }
 
     fn send_data(&mut self) {
@@ -401,16 +422,8 @@ impl Pair {
         match event {
             Event::ChildWanted(_) => self.post(slow.unwrap_or(0), Parcel::Answer { host: at, handle }),
             Event::ChildKeys(keys) => {
-                if host.install.is_ok() {
-                    let usable = keys.outbound == Outbound::Now;
-                    let installed = Installed { keys: (**keys).clone(), usable };
-                    assert!(host.kernel.insert((handle, keys.child), installed).is_none(), "installed twice");
-                    if usable {
-                        host.active.insert(handle, keys.child);
-                    }
-                }
-                let parcel = Parcel::InstalledAt { host: at, handle, child: keys.child };
-                self.post(slow.unwrap_or(0), parcel);
+                let keys = keys.clone();
+                self.post(slow.unwrap_or(0), Parcel::Install { host: at, handle, keys });
             }
             Event::ChildUse(child) => {
                 let installed = host.kernel.get_mut(&(handle, *child)).expect("use of what is installed");
@@ -418,6 +431,11 @@ impl Pair {
                 host.active.insert(handle, *child);
             }
             Event::ChildGone(child) => {
+                // It may be gone before it was installed.
+                self.under_way.retain(|_, parcel| {
+                    !matches!(parcel, Parcel::Install { host, handle: sa, keys }
+                        if (*host, *sa, keys.child) == (at, handle, *child))
+                });
                 host.kernel.remove(&(handle, *child));
                 if host.active.get(&handle) == Some(child) {
                     host.active.remove(&handle);
@@ -463,7 +481,8 @@ impl Pair {
             if let (Some(port), true) = (self.link.nat, from == CLIENT) {
                 source = SocketAddr::new("203.0.113.9".parse().unwrap(), port);
             }
-            let parcel = Parcel::Ike { to: 1 - from, from: source, octets: octets.clone() };
+            let parcel =
+                Parcel::Ike { to: 1 - from, local: path.remote, from: source, octets: octets.clone() };
             self.post(delay + extra, parcel);
         }
     }

@@ -3,6 +3,7 @@
 mod add;
 mod atomic;
 pub(crate) mod check;
+mod export;
 mod new;
 mod show;
 mod sign;
@@ -14,6 +15,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use clap::{Args, Subcommand};
 use ippriv::network::edit::EditError;
+use ippriv::network::export as exports;
 use ippriv::network::{self, BadTrust, Ed25519Key, Invalid, Name, Refused, UnixTime, Unverified};
 use ippriv::policy::{self, Mismatch};
 
@@ -34,6 +36,7 @@ enum Command {
     Sign(sign::Sign),
     Verify(verify::Verify),
     Show(show::Show),
+    Export(export::Export),
 }
 
 /// Why a command about network documents failed.
@@ -63,6 +66,12 @@ pub(crate) enum NetworkError {
     UnknownOperator { path: PathBuf, operator: String, known: String },
     #[error(transparent)]
     Psk(#[from] network::BadPsk),
+    #[error("{}: relay {relay}: expected one of the document, and of its neighbours", path.display())]
+    UnknownRelay { path: PathBuf, relay: Name },
+    #[error("{}: {error}", path.display())]
+    Export { path: PathBuf, error: Box<exports::Unsupported> },
+    #[error("{}: {error}", path.display())]
+    PairPsk { path: PathBuf, error: exports::BadPairPsk },
     #[error("operator {0} is given twice: expected once")]
     OperatorTwice(Name),
 }
@@ -75,6 +84,7 @@ impl Network {
             Command::Sign(command) => command.run(),
             Command::Verify(command) => command.run(),
             Command::Show(command) => command.run(),
+            Command::Export(command) => command.run(),
         }
     }
 }

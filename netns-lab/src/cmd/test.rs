@@ -4,8 +4,8 @@ use std::process::{Command, ExitCode, Stdio};
 use std::time::Duration;
 
 use ippriv_lab::runner::{self, Choice, Clock, Job, Runner, Streams};
-use ippriv_lab::scenario::{self, Report, Scenario};
-use ippriv_lab::{kernel, system};
+use ippriv_lab::scenario::{self, Report, Scenario, Verdict, interop};
+use ippriv_lab::{foreign, kernel, system};
 
 use super::cargo;
 use crate::Outcome;
@@ -21,6 +21,9 @@ pub(crate) struct Args {
     /// Show every verdict, not only those that fail.
     #[arg(long)]
     verbose: bool,
+    /// Print one JSON object instead: the scenarios with all verdicts, and the matrix of other people's daemons.
+    #[arg(long, requires = "filter")]
+    json: bool,
 }
 
 /// How many tests did what.
@@ -36,6 +39,10 @@ impl Tally {
         self.passed += other.passed;
         self.failed += other.failed;
         self.skipped += other.skipped;
+    }
+
+    fn exit_code(self) -> ExitCode {
+        if self.failed + self.skipped == 0 && self.passed > 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
     }
 
     const fn of(pass: bool) -> Self {
@@ -60,21 +67,34 @@ pub(crate) fn run(args: &Args) -> Outcome {
     let wanted = |scenario: &&Scenario| {
         args.filter.as_ref().is_none_or(|filter| scenario.name.contains(filter.as_str()))
     };
+    if scenario::all().filter(wanted).any(Scenario::needs_foreign) {
+        for bundle in foreign::ALL {
+            bundle.ensure()?;
+        }
+    }
     if args.filter.is_none() {
         tally.add(same_seed_same_bytes(runner.as_ref())?);
     }
+    let mut results = Vec::new();
     for scenario in scenario::all().filter(wanted) {
-        tally.add(try_scenario(runner.as_ref(), scenario, args));
+        let result = try_scenario(runner.as_ref(), scenario, args);
+        tally.add(result.tally());
+        results.push(result);
+    }
+    let passed = results.iter().map(|result| (result.scenario, result.tally().failed == 0)).collect();
+    let matrix = interop::matrix(&passed);
+    if args.json {
+        println!("{}", serde_json::to_string(&Results { scenarios: &results, matrix: &matrix })?);
+        return Ok(tally.exit_code());
+    }
+    if scenario::all().filter(wanted).any(Scenario::needs_foreign) {
+        println!("── other people's daemons\n{matrix}");
     }
     if tally.skipped > 0 {
         println!("{} tests were skipped, which counts as failing", tally.skipped);
     }
     println!("{} passed, {} failed", tally.passed, tally.failed + tally.skipped);
-    Ok(if tally.failed + tally.skipped == 0 && tally.passed > 0 {
-        ExitCode::SUCCESS
-    } else {
-        ExitCode::FAILURE
-    })
+    Ok(tally.exit_code())
 }
 
 /// Format, lints and docs, each one test.
@@ -178,38 +198,61 @@ fn same_seed_same_bytes(runner: &dyn Runner) -> Result<Tally, Box<dyn std::error
     Ok(tally)
 }
 
-fn try_scenario(runner: &dyn Runner, scenario: &Scenario, args: &Args) -> Tally {
-    println!("── {}: {}", scenario.name, scenario.about);
-    let report = match scenario::run(runner, scenario, args.seed) {
-        Ok(report) => report,
-        Err(error) => {
-            println!("{} {}: {error}", mark(false), scenario.name);
-            return Tally::of(false);
-        }
-    };
-    show(scenario, &report, args.verbose)
+/// What `--json` prints.
+#[derive(serde::Serialize)]
+struct Results<'a> {
+    scenarios: &'a [Tried],
+    matrix: &'a interop::Matrix,
 }
 
-fn show(scenario: &Scenario, report: &Report, verbose: bool) -> Tally {
-    let mut tally = Tally::default();
-    for verdict in &report.verdicts {
-        tally.add(Tally::of(verdict.pass));
-        if verbose || !verdict.pass {
-            println!("{} {}: {}", mark(verdict.pass), verdict.name, verdict.evidence);
-        }
+/// A scenario and what it gave.
+#[derive(serde::Serialize)]
+struct Tried {
+    scenario: &'static str,
+    seconds: f64,
+    verdicts: Vec<Verdict>,
+}
+
+impl Tried {
+    fn tally(&self) -> Tally {
+        let mut tally = Tally::default();
+        self.verdicts.iter().for_each(|verdict| tally.add(Tally::of(verdict.pass)));
+        tally
     }
-    if tally.failed > 0 && !report.said.is_empty() {
+}
+
+fn try_scenario(runner: &dyn Runner, scenario: &Scenario, args: &Args) -> Tried {
+    if !args.json {
+        println!("── {}: {}", scenario.name, scenario.about);
+    }
+    let report = scenario::run(runner, scenario, args.seed).unwrap_or_else(|error| Report {
+        verdicts: vec![Verdict { name: "runs".into(), pass: false, evidence: error.to_string() }],
+        said: String::new(),
+        wall: Duration::ZERO,
+    });
+    if !args.json {
+        show(scenario, &report, args.verbose);
+    }
+    let Report { verdicts, wall, .. } = report;
+    Tried { scenario: scenario.name, seconds: wall.as_secs_f64(), verdicts }
+}
+
+fn show(scenario: &Scenario, report: &Report, verbose: bool) {
+    let failed = report.verdicts.iter().filter(|verdict| !verdict.pass).count();
+    for verdict in report.verdicts.iter().filter(|verdict| verbose || !verdict.pass) {
+        println!("{} {}: {}", mark(verdict.pass), verdict.name, verdict.evidence);
+    }
+    if failed > 0 && !report.said.is_empty() {
         println!("{}", report.said.trim_end());
     }
     let seconds = report.wall.as_secs_f64();
     println!(
         "{} {}: {} of {} in {seconds:.1} s",
-        mark(tally.failed == 0),
+        mark(failed == 0),
         scenario.name,
-        tally.passed,
+        report.verdicts.len() - failed,
         report.verdicts.len()
     );
-    tally
 }
 
 const fn mark(pass: bool) -> &'static str {

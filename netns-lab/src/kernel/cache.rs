@@ -7,16 +7,20 @@ use std::{
 
 use super::{Kernel, KernelError, Version, config};
 
-/// The directory of all lab kernels of this user: `lab-kernel` in $IPPRIV_CACHE, else in `ippriv` in $XDG_CACHE_HOME,
-/// else in `~/.cache/ippriv`.
+/// The directory of all lab kernels of this user: `lab-kernel` in the lab's cache, which
+/// is $IPPRIV_CACHE, else `ippriv` in $XDG_CACHE_HOME, else `~/.cache/ippriv`.
 pub fn dir() -> Result<PathBuf, KernelError> {
+    base().map(|path| path.join("lab-kernel")).ok_or(KernelError::NoCacheDir)
+}
+
+/// Where this user's lab keeps what took long to get: $IPPRIV_CACHE, else `ippriv` in $XDG_CACHE_HOME, else
+/// `~/.cache/ippriv`; `None` where none of these is an absolute path.
+pub(crate) fn base() -> Option<PathBuf> {
     #[expect(clippy::disallowed_methods, reason = "where the cache is, is the environment's to say")]
     let absolute = |name: &str| std::env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
     absolute("IPPRIV_CACHE")
         .or_else(|| absolute("XDG_CACHE_HOME").map(|path| path.join("ippriv")))
         .or_else(|| absolute("HOME").map(|path| path.join(".cache/ippriv")))
-        .map(|path| path.join("lab-kernel"))
-        .ok_or(KernelError::NoCacheDir)
 }
 
 /// The newest kernel built with this version's configuration.

@@ -16,6 +16,7 @@ use std::{
 use crate::system;
 
 pub use build::{build, ensure};
+pub(crate) use cache::base as cache_base;
 pub use cache::{cached, dir as cache_dir};
 pub use version::Version;
 

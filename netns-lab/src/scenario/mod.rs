@@ -11,6 +11,7 @@ mod foreign;
 mod headers;
 mod identity;
 mod ike;
+pub mod interop;
 mod kill_switch;
 mod lab;
 mod links;
@@ -32,6 +33,7 @@ pub use digest::run as digest;
 pub use lab::{Lab, LabError};
 pub use verdict::{Verdict, Verdicts};
 
+use crate::kernel;
 use crate::program;
 use crate::runner::{Clock, Finished, Job, RunError, Runner};
 use crate::system;
@@ -45,6 +47,14 @@ pub struct Scenario {
     pub about: &'static str,
     /// Tries it.
     pub run: fn(&mut Verdicts) -> Result<(), Box<dyn Error>>,
+}
+
+impl Scenario {
+    /// Whether other people's daemons take part.
+    #[must_use]
+    pub fn needs_foreign(&self) -> bool {
+        self.name.starts_with("interop-")
+    }
 }
 
 /// Every scenario, in the order of tests.
@@ -62,6 +72,7 @@ pub const ALL: &[&[Scenario]] = &[
     faults::ALL,
     command::ALL,
     secrets::ALL,
+    interop::ALL,
 ];
 
 /// All scenarios, one after the other.
@@ -147,6 +158,10 @@ pub fn job_in_lab(arguments: &[&str]) -> io::Result<Job> {
     path.push(system::search_path());
     job.env.insert("PATH".into(), path);
     job.env.insert("IPPRIV_LAB".into(), "1".into());
+    if let Some(cache) = kernel::cache_base() {
+        // The job may have another home than the host.
+        job.env.insert("IPPRIV_CACHE".into(), cache.into());
+    }
     job.limit = Duration::from_secs(300);
     job.memory_mib = 3072;
     Ok(job)

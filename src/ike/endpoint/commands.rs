@@ -44,12 +44,12 @@ impl Endpoint {
 
     /// Replaces the IKE SA now; the handle stays.
     pub fn rekey_ike(&mut self, now: Instant, handle: SaHandle) {
-        self.established(now, handle, |sa, cx| sa.rekey_ike(cx));
+        self.established(now, handle, Established::rekey_ike);
     }
 
     /// Asks whether the peer is alive; [`crate::ike::Event::Closed`] follows when it does not answer.
     pub fn probe(&mut self, now: Instant, handle: SaHandle) {
-        self.established(now, handle, |sa, cx| sa.probe(cx));
+        self.established(now, handle, Established::probe);
     }
 
     /// Says that packets of the peer came through a child SA, so that no probe is needed for a while.
@@ -168,7 +168,8 @@ impl Endpoint {
     }
 
     /// Goes on with a connection after a restart, under a handle of its own. Time since the snapshot is not
-    /// counted.
+    /// counted. [`Self::children`] tells what should be installed; a child SA that was being installed comes
+    /// once more as [`crate::ike::Event::ChildKeys`], so installing has to bear repetition.
     ///
     /// # Errors
     /// [`BadSnapshot`] when the snapshot is damaged or its SPIs are in use.

@@ -256,7 +256,7 @@ impl Accepting {
                 sa.want(cx, Held { spi, header, path, front, stage });
             }
             Err(kind) => {
-                sa.refuse(cx, Held { spi, header, path, front, stage: Stage::None }, Notify::new(kind))
+                sa.refuse(cx, Held { spi, header, path, front, stage: Stage::None }, Notify::new(kind));
             }
         }
         sa.settle(cx, Ok(()))

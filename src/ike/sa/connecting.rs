@@ -127,7 +127,7 @@ impl Connecting {
     }
 
     /// Ends it without a word to the peer.
-    pub(super) fn give_up(self: Box<Self>, cx: &mut Cx<'_>, reason: CloseReason) -> Sa {
+    pub(super) fn give_up(self, cx: &mut Cx<'_>, reason: CloseReason) -> Sa {
         match self.stage {
             Stage::Init(init) => cx.release_ike(init.spi),
             Stage::Keyed(keyed) => {
@@ -373,14 +373,8 @@ impl Connecting {
     }
 
     /// RFC 7296 §1.2, §2.15.
-    fn auth_response(
-        self: Box<Self>,
-        cx: &mut Cx<'_>,
-        spi: Spi,
-        message_id: MessageId,
-        mut contents: Contents,
-    ) -> Sa {
-        let Self { connect, path, stage } = *self;
+    fn auth_response(self, cx: &mut Cx<'_>, spi: Spi, message_id: MessageId, mut contents: Contents) -> Sa {
+        let Self { connect, path, stage } = self;
         let Stage::Keyed(keyed) = stage else { return Sa::Closed };
         let mut keyed = *keyed;
         let checked = keyed.check(&connect, message_id, &contents);
@@ -395,7 +389,7 @@ impl Connecting {
                 }
             }
             let sa = Self { connect, path, stage: Stage::Keyed(Box::new(keyed)) };
-            return Box::new(sa).give_up(cx, reason);
+            return sa.give_up(cx, reason);
         }
         let refused = contents.error().map(|error| error.kind).filter(|_| contents.sa.is_none());
         let made = match refused {

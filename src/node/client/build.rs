@@ -2,7 +2,7 @@
 
 use std::net::{IpAddr, SocketAddr};
 
-use super::super::kernel::{Change, KernelRefused};
+use super::super::kernel::{KernelRefused, Part};
 use super::super::overlay::relay_id;
 use super::super::sockets::{IKE, NAT_TRAVERSAL};
 use super::super::start::public_key;
@@ -92,7 +92,7 @@ impl Node {
         let hops = circuit.path.iter().map(|stop| stop.name.to_string()).collect();
         let name = Some(circuit.spec.name.to_string());
         self.event(Event::CircuitBuilding { circuit: number, name, hops });
-        self.kernel.push(Change::Base, Then::Reach(number));
+        self.kernel.push(Part::Base, Then::Reach(number));
     }
 
     /// There are no relays for it.
@@ -211,7 +211,8 @@ impl Node {
     ) {
         let now = self.now;
         let last = self.circuit_mut(number).is_some_and(|circuit| hop + 1 == circuit.path.len());
-        let Some(state) = self.hop_mut(number, hop).filter(|state| state.tunnel.accepts(keys)) else {
+        let mine = |state: &&mut HopState| state.sa == sa && state.tunnel.accepts(keys);
+        let Some(state) = self.hop_mut(number, hop).filter(mine) else {
             return self.ike.child_installed(now, sa, keys.child, Err(ChildRefusal::Temporary));
         };
         if !state.done {
@@ -226,9 +227,10 @@ impl Node {
             }
         }
         state.encapsulation = keys.encapsulation.filter(|_| hop == 0);
+        let known = state.tunnel.has(sa, keys.child);
         state.tunnel.add(sa, keys);
-        let again = state.done;
-        self.kernel.push(Change::Base, Then::Installed(sa, keys.child));
+        let again = state.done && !known;
+        self.kernel.push(Part::Base, Then::Installed(sa, keys.child));
         if again {
             let target = RekeyTarget::Circuit { circuit: number, hop: counted(hop) };
             self.event(Event::Rekeyed(Rekey { target, what: RekeyWhat::Child }));
@@ -236,10 +238,11 @@ impl Node {
     }
 
     /// The kernel has a layer: on to the next relay, or the circuit is complete.
-    pub(in crate::node) fn hop_installed(&mut self, number: CircuitNumber, hop: usize) {
+    pub(in crate::node) fn hop_installed(&mut self, number: CircuitNumber, hop: usize, sa: SaHandle) {
         let now = self.now;
         let Some(circuit) = self.circuit_mut(number) else { return };
-        let Some(state) = circuit.hops.get_mut(hop).filter(|state| !state.done) else { return };
+        let Some(state) = circuit.hops.get_mut(hop).filter(|state| state.sa == sa && !state.done)
+        else { return };
         state.done = true;
         let Stage::Building { hop: deadline, .. } = &mut circuit.stage else { return };
         *deadline = None;
@@ -251,7 +254,7 @@ impl Node {
             Then::Reach(number)
         };
         self.event(Event::HopDone { circuit: number, hop: counted(hop), relay });
-        self.kernel.push(Change::Base, then);
+        self.kernel.push(Part::Base, then);
     }
 
     /// The kernel lets traffic into a circuit.
@@ -313,7 +316,7 @@ impl Node {
             Stage::Building { .. } | Stage::Open => {}
         }
         circuit.enter(Stage::Closing { until: now + CLOSING }, now);
-        self.kernel.push(Change::Base, Then::Nothing);
+        self.kernel.push(Part::Base, Then::Nothing);
         self.forget_circuit(number);
         self.close_last_layer(number);
     }
@@ -331,7 +334,7 @@ impl Node {
         let Some(circuit) = self.circuit_mut(number) else { return };
         match circuit.hops.last().map(|hop| hop.sa) {
             Some(sa) => self.ike.close(self.now, sa),
-            None => self.kernel.push(Change::Base, Then::Removed(number)),
+            None => self.kernel.push(Part::Base, Then::Removed(number)),
         }
     }
 
@@ -340,38 +343,39 @@ impl Node {
         let Some(circuit) = self.circuit_mut(number) else { return };
         let hops = std::mem::take(&mut circuit.hops);
         circuit.stage = Stage::Idle(None);
-        for hop in hops.iter().rev() {
-            self.purposes.remove(&hop.sa);
-            self.ike.forget(hop.sa);
-            self.forget(hop.sa);
-        }
-        self.close_layer_sockets(&hops);
-        self.kernel.push(Change::Base, Then::Removed(number));
+        self.drop_hops(&hops);
+        self.kernel.push(Part::Base, Then::Removed(number));
     }
 
     /// A layer's connection is over.
-    pub(in crate::node) fn hop_closed(&mut self, number: CircuitNumber, hop: usize, reason: &CloseReason) {
+    pub(in crate::node) fn hop_closed(
+        &mut self,
+        number: CircuitNumber,
+        hop: usize,
+        sa: SaHandle,
+        reason: &CloseReason,
+    ) {
         let Some(circuit) = self.circuit_mut(number) else { return };
-        if matches!(circuit.stage, Stage::Closing { .. }) {
-            let gone = circuit.hops.split_off(hop.min(circuit.hops.len()));
-            self.close_layer_sockets(&gone);
-            self.kernel.push(Change::Base, Then::Nothing);
-            return self.close_last_layer(number);
+        if circuit.hops.get(hop).is_none_or(|state| state.sa != sa) {
+            return;
         }
         let relay = circuit.path.get(hop).map(|stop| stop.name.to_string()).unwrap_or_default();
+        let closing = matches!(circuit.stage, Stage::Closing { .. });
         // what came through it cannot be told any more
-        let gone = circuit.hops.split_off(hop.min(circuit.hops.len()));
-        for beyond in gone.iter().skip(1) {
-            self.purposes.remove(&beyond.sa);
-            self.ike.forget(beyond.sa);
-            self.forget(beyond.sa);
+        let gone = circuit.hops.split_off(hop);
+        self.drop_hops(&gone);
+        if closing {
+            self.kernel.push(Part::Base, Then::Nothing);
+            return self.close_last_layer(number);
         }
-        self.close_layer_sockets(&gone);
         self.fail_circuit(number, Some(hop), format!("{relay}: {reason}"));
     }
 
-    fn close_layer_sockets(&mut self, hops: &[HopState]) {
-        for hop in hops {
+    /// Drops layers without telling their relays, the outermost first.
+    fn drop_hops(&mut self, hops: &[HopState]) {
+        for hop in hops.iter().rev() {
+            self.purposes.remove(&hop.sa);
+            self.ike.forget(hop.sa);
             let bound = self.sockets.link(hop.socket).is_some();
             if bound {
                 self.sockets.close(hop.socket, &mut self.queue);
@@ -402,7 +406,7 @@ impl Node {
         if role.circuits.get(&number).is_some_and(|circuit| circuit.afterwards == Afterwards::Forget) {
             role.circuits.remove(&number);
             // what it was to carry is no longer guarded
-            self.kernel.push(Change::Base, Then::Nothing);
+            self.kernel.push(Part::Base, Then::Nothing);
         }
     }
 
@@ -413,18 +417,31 @@ impl Node {
             return;
         };
         let old = std::mem::replace(&mut role.address, address);
-        let numbers: Vec<CircuitNumber> = role.circuits.keys().copied().collect();
-        self.event(Event::AddressChanged { online: address.is_some() });
-        for number in numbers {
-            self.drop_layers(number);
-            if let Some(circuit) = self.circuit_mut(number) {
+        let idle = |circuit: &Circuit| matches!(circuit.stage, Stage::Idle(_));
+        let begun: Vec<CircuitNumber> =
+            role.circuits.values().filter(|circuit| !idle(circuit)).map(|circuit| circuit.number).collect();
+        for circuit in role.circuits.values_mut().filter(|circuit| idle(circuit)) {
+            if circuit.afterwards == Afterwards::Rebuild {
                 circuit.enter(Stage::Idle(Some(now)), now);
+            }
+            circuit.failures = 0;
+        }
+        self.event(Event::AddressChanged { online: address.is_some() });
+        for number in begun {
+            self.fail_circuit(number, None, "this host's address is another now".to_owned());
+            if let Some(circuit) = self.circuit_mut(number) {
                 circuit.failures = 0;
             }
+            self.drop_layers(number);
         }
-        for socket in old.into_iter().flat_map(|old| self.sockets.on(old)).collect::<Vec<_>>() {
-            self.sockets.close(socket, &mut self.queue);
+        let relay = self.relay.as_ref().map(|role| role.model().address);
+        for old in old.into_iter().filter(|old| Some(*old) != relay) {
+            for socket in self.sockets.on(old) {
+                self.sockets.close(socket, &mut self.queue);
+            }
         }
+        // those that are not built again after a failure have not been begun yet
+        self.start_circuits();
     }
 }
 

@@ -173,7 +173,10 @@ impl Circuit {
         let stage = match self.stage {
             Stage::Idle(_) => return None,
             Stage::Open => telescope::Stage::Open,
-            Stage::Closing { .. } => telescope::Stage::Building { next: None },
+            // a relay whose layer is gone already has to hear of it through the layers before it
+            Stage::Closing { .. } => telescope::Stage::Building {
+                next: self.hops.iter().find(|hop| hop.tunnel.keys().is_none()).map(|hop| hop.relay),
+            },
             Stage::Building { .. } => {
                 let done = self.hops.iter().filter(|hop| hop.tunnel.keys().is_some()).count();
                 telescope::Stage::Building { next: self.path.get(done).map(|stop| stop.address) }

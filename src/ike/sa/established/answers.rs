@@ -53,8 +53,8 @@ impl Established {
                 self.drop_generation(cx, spi);
                 Ok(())
             }
-            Purpose::Child(offer) => self.child_answer(cx, spi, *offer, contents),
-            Purpose::RekeyIke(offer) => self.rekey_ike_answer(cx, spi, *offer, contents),
+            Purpose::Child(offer) => self.child_answer(cx, spi, &offer, contents),
+            Purpose::RekeyIke(offer) => self.rekey_ike_answer(cx, spi, &offer, contents),
         }
     }
 
@@ -62,12 +62,12 @@ impl Established {
         &mut self,
         cx: &mut Cx<'_>,
         spi: IkeSpi,
-        offer: ChildOffer,
+        offer: &ChildOffer,
         contents: Contents,
     ) -> Result<(), CloseReason> {
         if let Some(error) = contents.error() {
             cx.release_esp(offer.spi);
-            return self.child_refused(cx, &offer, error);
+            return self.child_refused(cx, offer, error);
         }
         if self.closing.is_some() {
             cx.release_esp(offer.spi);

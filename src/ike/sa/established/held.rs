@@ -1,6 +1,6 @@
 //! Requests of the peer whose answer has to wait until the owner has installed a child SA.
 
-use super::{CONFIRMED, Established, Purpose};
+use super::{CONFIRMED, Established, Purpose, Unconfirmed};
 use crate::id::Spi;
 use crate::ike::crypto::{Nonces, Role, SharedSecret};
 use crate::ike::event::{
@@ -210,8 +210,9 @@ impl Established {
         {
             old.state = ChildState::Replaced { by: id };
         }
+        let through = held.spi;
         self.reply_held(cx, *held, payloads);
-        self.unconfirmed = Some(cx.now + CONFIRMED);
+        self.unconfirmed = Some(Unconfirmed { through, or: through, until: cx.now + CONFIRMED });
         Ok(())
     }
 

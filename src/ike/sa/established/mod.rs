@@ -54,9 +54,8 @@ pub(in crate::ike) struct Established {
     /// Since when the peer answers `TEMPORARY_FAILURE`.
     pub(super) put_off: Option<Instant>,
     pub(super) closing: Option<Closing>,
-    /// Until when the peer may lack our last response, and with it something that both ends should have. It
-    /// has no effect to ask anything about that before.
-    pub(super) unconfirmed: Option<Instant>,
+    /// The response that the peer may lack.
+    pub(super) unconfirmed: Option<Unconfirmed>,
     /// The IKE SA by which the peer has ended it.
     pub(super) farewell: Option<IkeSpi>,
 }
@@ -118,6 +117,18 @@ pub(in crate::ike) enum Outcome {
     Won(ChildId),
     /// Ours has the lowest nonce: we delete it.
     Lost(ChildId),
+}
+
+/// A response by which something came to be that both ends should have. It has no use to ask anything about
+/// that before the peer has the response.
+#[derive(Debug, Clone, Copy)]
+pub(in crate::ike) struct Unconfirmed {
+    /// With a window of one, the next request through this IKE SA says that it has.
+    pub(super) through: IkeSpi,
+    /// So does one through the IKE SA that came to be.
+    pub(super) or: IkeSpi,
+    /// Without repetitions of its request, it has at this time.
+    pub(super) until: Instant,
 }
 
 /// We want it to end.
@@ -188,8 +199,8 @@ impl Established {
         let spi = member.sa.own_spi();
         let awaited = member.sa.in_flight.as_ref().map(|sent| sent.id);
         let Some(message) = member.sa.hear(cx, path, awaited, packet) else {
-            if cx.repeated && self.unconfirmed.is_some() {
-                self.unconfirmed = Some(cx.now + CONFIRMED);
+            if let Some(unconfirmed) = self.unconfirmed.as_mut().filter(|_| cx.repeated) {
+                unconfirmed.until = cx.now + CONFIRMED;
             }
             return Sa::Established(self);
         };

@@ -4,15 +4,19 @@ use std::time::Duration;
 
 use super::children::later;
 use super::requests::{Origin, Refusal, answer_ke};
-use super::{CONFIRMED, Established, IkeOffer, Member, Purpose, Standing, Task};
+use super::{CONFIRMED, Established, IkeOffer, Member, Purpose, Standing, Task, Unconfirmed};
 use crate::ike::crypto::{Nonces, Role};
-use crate::ike::proposal::IkeOffer as Offer;
+use crate::ike::proposal::{IkeOffer as Offer, IkeProposal};
 use crate::ike::reason::{CloseReason, Step};
 use crate::ike::sa::Cx;
 use crate::ike::sa::child::{NONCE, earlier};
 use crate::ike::sa::contents::Contents;
 use crate::ike::sa::generation::Generation;
 use crate::ike::wire::{IkeSpi, KeMethod, MessageId, NotifyType, Payload, Proposal};
+
+/// The most IKE SAs of one connection: two collisions and what they leave behind. A peer that replaces and
+/// replaces without deleting is put off.
+const MOST: usize = 6;
 
 /// How long an IKE SA that was replaced waits for its initiator to delete it.
 const PATIENCE: Duration = Duration::from_secs(120);
@@ -24,7 +28,14 @@ pub(super) fn proposals(cx: &Cx<'_>, spi: IkeSpi) -> Vec<Proposal> {
 }
 
 fn offer(cx: &Cx<'_>) -> Offer {
-    cx.settings.proposals.ike.without_additional()
+    let mut plain: Vec<IkeProposal> = Vec::new();
+    for proposal in &cx.settings.proposals.ike.0 {
+        let proposal = IkeProposal { additional: Vec::new(), ..proposal.clone() };
+        if !plain.contains(&proposal) {
+            plain.push(proposal);
+        }
+    }
+    Offer(plain)
 }
 
 impl Established {
@@ -38,7 +49,8 @@ impl Established {
         // RFC 7296 §2.25.2: not while we create, replace or close a child SA.
         let busy = matches!(self.purpose(), Some(Purpose::Child(_) | Purpose::DeleteChild(_)))
             || self.installing.is_some()
-            || self.held.is_some();
+            || self.held.is_some()
+            || self.generations.len() >= MOST;
         let Some(member) = self.member(origin.spi) else { return Ok(()) };
         if busy || member.standing != Standing::Current {
             return Err(NotifyType::TEMPORARY_FAILURE.into());
@@ -70,7 +82,7 @@ impl Established {
             }
             _ => false,
         };
-        self.unconfirmed = Some(cx.now + CONFIRMED);
+        self.unconfirmed = Some(Unconfirmed { through: origin.spi, or: spi, until: cx.now + CONFIRMED });
         self.generations.push(Member { sa: new, standing: Standing::Candidate });
         if !collides {
             self.promote(cx, spi);
@@ -83,7 +95,7 @@ impl Established {
         &mut self,
         cx: &mut Cx<'_>,
         old: IkeSpi,
-        offer: IkeOffer,
+        offer: &IkeOffer,
         contents: Contents,
     ) -> Result<(), CloseReason> {
         let candidate = self.candidate();
@@ -113,7 +125,7 @@ impl Established {
             };
         }
         self.put_off = None;
-        let (new, nonce) = match self.accept_ike(cx, old, &offer, contents) {
+        let (new, nonce) = match self.accept_ike(cx, old, offer, contents) {
             Ok(made) => made,
             Err(reason) => {
                 cx.release_ike(offer.spi);

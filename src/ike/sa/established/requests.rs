@@ -16,6 +16,9 @@ use crate::ike::wire::{
     Delete, Direction, Exchange, Header, IkeSpi, KeMethod, Notify, NotifyType, Payload, Protocol,
 };
 
+/// The most child SAs of one connection, those included that linger or wait for the peer to delete them.
+const MOST_CHILDREN: usize = 16;
+
 /// Why a request is answered with an error.
 pub(super) enum Refusal {
     /// This one.
@@ -49,7 +52,9 @@ impl Established {
     ) -> Result<(), CloseReason> {
         let header = message.header;
         let origin = Origin { spi, path, header };
-        self.acknowledged(cx);
+        if self.unconfirmed.is_none_or(|response| response.through == spi || response.or == spi) {
+            self.acknowledged(cx);
+        }
         let result = match Self::read(message) {
             Ok(contents) => match header.exchange {
                 Exchange::INFORMATIONAL => return self.informational(cx, origin, &contents),
@@ -175,7 +180,9 @@ impl Established {
         let Some(old) = named else {
             return Err(Refusal::Notify(Notify::about_child(NotifyType::CHILD_SA_NOT_FOUND, spi)));
         };
-        if old.state != ChildState::Live {
+        // RFC 7296 §2.25.1: not when it is replaced already, and be it that the owner is still at it.
+        let replaced = self.installing.as_ref().is_some_and(|installing| installing.replaces == Some(old.id));
+        if old.state != ChildState::Live || replaced {
             return Err(NotifyType::TEMPORARY_FAILURE.into());
         }
         let (id, local, remote) = (old.id, old.local.clone(), old.remote.clone());
@@ -211,6 +218,9 @@ impl Established {
         contents: Contents,
         replaces: Option<ChildId>,
     ) -> Result<Wanted, Refusal> {
+        if self.children.len() >= MOST_CHILDREN {
+            return Err(NotifyType::NO_ADDITIONAL_SAS.into());
+        }
         let (Some(sa), Some(nonce), Some(ts_i), Some(ts_r)) =
             (contents.sa, contents.nonce, contents.ts_i, contents.ts_r)
         else {

@@ -190,12 +190,17 @@ impl SavedSa {
             childless_end: now + cx.settings.lifetimes.childless,
             put_off: None,
             closing: None,
-            unconfirmed: Some(now + super::CONFIRMED),
+            unconfirmed: None,
             farewell: None,
         });
         if self.closing {
             sa.closing = Some(Closing { reason: CloseReason::Local, by: now + super::CLOSING });
             sa.queue.push_back(Task::Close);
+        }
+        // What the last response led to may not have come across before the end.
+        if let Some(through) = sa.current().map(|member| member.sa.own_spi()) {
+            let until = now + super::CONFIRMED;
+            sa.unconfirmed = Some(super::Unconfirmed { through, or: through, until });
         }
         let deleting: Vec<ChildId> = sa
             .children

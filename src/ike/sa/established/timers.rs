@@ -10,7 +10,7 @@ use crate::time::Instant;
 
 impl Established {
     pub(in crate::ike::sa) fn deadline(&self) -> Option<Instant> {
-        let mut earliest = self.hard;
+        let mut earliest = self.closing.as_ref().map_or(self.hard, |closing| closing.by);
         let mut consider = |at: Instant| earliest = earliest.min(at);
         for member in &self.generations {
             if let Some(sent) = &member.sa.in_flight {
@@ -27,16 +27,13 @@ impl Established {
                 ChildState::Installing | ChildState::Deleting { .. } => {}
             }
         }
-        if let Some(until) = self.unconfirmed {
-            consider(until);
+        if let Some(unconfirmed) = &self.unconfirmed {
+            consider(unconfirmed.until);
         }
-        match &self.closing {
-            Some(closing) => consider(closing.by),
-            None => {
-                consider(self.soft);
-                consider(self.childless_end);
-                consider(self.probe_at);
-            }
+        if self.closing.is_none() {
+            consider(self.soft);
+            consider(self.childless_end);
+            consider(self.probe_at);
         }
         Some(earliest)
     }
@@ -54,7 +51,7 @@ impl Established {
         for spi in over {
             self.drop_generation(cx, spi);
         }
-        if self.unconfirmed.is_some_and(|until| until <= cx.now) {
+        if self.unconfirmed.is_some_and(|response| response.until <= cx.now) {
             self.acknowledged(cx);
         }
         self.child_timers(cx);
