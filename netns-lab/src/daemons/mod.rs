@@ -138,6 +138,15 @@ impl<'net> Daemons<'net> {
         Ok(serde_json::from_str(&text).unwrap_or(Value::Null))
     }
 
+    /// What `ippriv NOUN list` gives on a host.
+    ///
+    /// # Errors
+    /// [`LabError`] with what `ippriv` says when it fails.
+    pub fn list(&self, name: &str, noun: &str) -> Result<Vec<Value>, LabError> {
+        let list = self.json(name, &[noun, "list"])?;
+        Ok(list.as_array().or_else(|| list[format!("{noun}s")].as_array()).cloned().unwrap_or_default())
+    }
+
     /// The circuits of a client.
     ///
     /// # Errors

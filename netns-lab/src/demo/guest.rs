@@ -6,13 +6,14 @@ use std::net::IpAddr;
 use std::thread;
 use std::time::Duration;
 
-use ippriv::telescope::{Telescope, mtu};
+use ippriv::suite::Suite;
+use ippriv::telescope::mtu;
 use serde_json::Value;
 
 use super::wire::{self, Knower, Owner};
 use super::{Compared, Demo, HostView};
 use crate::capture::{Captures, LinkCapture};
-use crate::deal::Wish;
+use crate::daemons::{CircuitPlan, Daemons, Plan};
 use crate::net::Background;
 use crate::program;
 use crate::scenario::{Lab, Verdicts};
@@ -28,6 +29,8 @@ const RATE: f64 = 20.0;
 const ETHERNET: u32 = 14;
 /// IPv4 and TCP headers with timestamps.
 const TCP_HEADERS: u32 = 52;
+/// How long overlays and the circuit may take to be there.
+const BUILD: Duration = Duration::from_secs(30);
 /// How long a load's last packets may take to leave the network.
 const SETTLE: Duration = Duration::from_secs(3);
 
@@ -39,26 +42,27 @@ type Failure = Box<dyn Error>;
 /// When the lab cannot be built or a program in it fails.
 pub fn run() -> Result<Demo, Failure> {
     let topology = Topology::parse("europe.yaml", EUROPE)?;
-    let mut lab = Lab::new(&topology, &[Wish::new("client", &RELAYS)])?;
-    if let Some(client) = lab.deal.hosts.get_mut("client").and_then(|host| host.client.as_mut()) {
-        client.kill_switch = true;
-    }
+    let lab = Lab::new(&topology, &[])?;
     let servers = Servers::start(&lab)?;
     let mut verdicts = Verdicts::default();
     let (direct, direct_captures) = captured(&lab)?;
     let direct_mbit = throughput(&lab)?;
-    lab.apply()?;
+    let (mut daemons, built) = build(&lab, &mut verdicts)?;
     let (circuit, captures) = captured(&lab)?;
     let circuit_mbit = throughput(&lab)?;
     drop(servers);
 
     verdicts.context("traffic");
     traffic_verdicts(&lab, &circuit, &mut verdicts)?;
+    verdicts.context("secrecy while building");
+    knowledge_verdicts(&knowers(&lab, &built)?, &mut verdicts);
     verdicts.context("secrecy");
     let knowers = knowers(&lab, &captures)?;
-    secrecy_verdicts(&lab, &captures, &direct_captures, &knowers, &mut verdicts)?;
+    let overlays = overlay_spis(&daemons)?;
+    secrecy_verdicts(&lab, &captures, &direct_captures, &overlays, &mut verdicts)?;
+    knowledge_verdicts(&knowers, &mut verdicts);
     verdicts.context("cost");
-    let limit = header_limit(&lab);
+    let limit = header_limit();
     let traffic = vec![
         compared("HTTP download", "Mbit/s", circuit_mbit, direct_mbit, Some(limit)),
         compared("ping round trip", "ms", circuit.ping_ms, direct.ping_ms, None),
@@ -66,17 +70,50 @@ pub fn run() -> Result<Demo, Failure> {
         compared("HTTP first octet", "ms", circuit.ttfb_ms, direct.ttfb_ms, None),
     ];
     cost_verdicts(&traffic, limit, &mut verdicts);
-    verdicts.context("kernel");
-    kernel_verdicts(&lab, &mut verdicts)?;
+    verdicts.context("daemons");
+    daemon_verdicts(&lab, &mut daemons, &mut verdicts)?;
     Ok(Demo {
         hosts: hosts(&lab)?,
         routers: ROUTERS.map(str::to_owned).to_vec(),
-        links: captures.iter().map(wire::view).collect(),
+        links: captures.iter().map(|capture| wire::view(capture, &overlays)).collect(),
         knowers,
         traffic,
         traceroute: circuit.traceroute,
         verdicts: verdicts.into_list(),
     })
+}
+
+/// Starts the daemons and waits until IKEv2 has built everything, while every link is captured.
+fn build<'lab>(
+    lab: &'lab Lab,
+    verdicts: &mut Verdicts,
+) -> Result<(Daemons<'lab>, Vec<LinkCapture>), Failure> {
+    let captures = Captures::start_all(&lab.net)?;
+    let plan = Plan::new(vec![CircuitPlan::new("client", &RELAYS)]);
+    let mut daemons = Daemons::prepare(&lab.net, &plan)?;
+    for relay in RELAYS {
+        daemons.start(relay)?;
+    }
+    verdicts.context("building");
+    verdicts.check("the relays join by overlay tunnels", daemons.wait_overlays(BUILD)?, "");
+    daemons.start("client")?;
+    let open = daemons.wait_open("client", BUILD)?;
+    let circuits = daemons.circuits("client")?;
+    let told = circuits.first().map_or_else(|| daemons.log("client"), |circuit| Ok(circuit.to_string()))?;
+    verdicts.check("IKEv2 builds the circuit hop by hop, without any static key", open, told);
+    Ok((daemons, captures.stop()?))
+}
+
+/// The SPIs of the overlay tunnels, which only their relays can tell from others.
+fn overlay_spis(daemons: &Daemons<'_>) -> Result<BTreeSet<u32>, Failure> {
+    let mut spis = BTreeSet::new();
+    for relay in RELAYS {
+        for overlay in daemons.list(relay, "overlay")? {
+            let ends = ["esp_in", "esp_out"].map(|end| overlay["sa"][end].as_str().map(str::to_owned));
+            spis.extend(ends.into_iter().flatten().filter_map(|spi| u32::from_str_radix(&spi, 16).ok()));
+        }
+    }
+    Ok(spis)
 }
 
 fn compared(what: &str, unit: &str, circuit: f64, direct: f64, limit: Option<f64>) -> Compared {
@@ -244,7 +281,7 @@ fn secrecy_verdicts(
     lab: &Lab,
     captures: &[LinkCapture],
     direct: &[LinkCapture],
-    knowers: &[Knower],
+    overlays: &BTreeSet<u32>,
     verdicts: &mut Verdicts,
 ) -> Result<(), Failure> {
     let missed: u64 = captures.iter().map(|capture| capture.missed).sum();
@@ -259,11 +296,6 @@ fn secrecy_verdicts(
         missed == 0 && empty.is_empty(),
         format!("{packets} packets on {} links, {missed} missed, nothing on: {empty:?}", captures.len()),
     );
-    for Knower { who, client, server } in knowers {
-        let pass = (*client, *server) == may(who);
-        let evidence = format!("client's address {}, server's address {}", seen(*client), seen(*server));
-        verdicts.check(format!("{who} learns no more than they may"), pass, evidence);
-    }
     let pools: Vec<_> = lab.net.relays().filter_map(|relay| relay.pool()).collect();
     let pooled: Vec<String> = captures
         .iter()
@@ -279,7 +311,7 @@ fn secrecy_verdicts(
     let between = ["munich-frankfurt", "frankfurt-amsterdam", "frankfurt-middle"];
     let mut strangers = Vec::new();
     for capture in captures.iter().filter(|capture| between.contains(&capture.link.as_str())) {
-        let streams = wire::view(capture).streams;
+        let streams = wire::view(capture, overlays).streams;
         strangers.extend(streams.into_iter().filter(|stream| stream.belongs_to != Owner::Overlay));
     }
     verdicts.check(
@@ -298,15 +330,23 @@ fn secrecy_verdicts(
     Ok(())
 }
 
+fn knowledge_verdicts(knowers: &[Knower], verdicts: &mut Verdicts) {
+    for Knower { who, client, server } in knowers {
+        let (may_client, may_server) = may(who);
+        let pass = (!client || may_client) && (!server || may_server);
+        let evidence = format!("client's address {}, server's address {}", seen(*client), seen(*server));
+        verdicts.check(format!("{who} learns no more than they may"), pass, evidence);
+    }
+}
+
 const fn seen(yes: bool) -> &'static str {
     if yes { "seen" } else { "not seen" }
 }
 
 /// The most TCP payload that the headers of all layers leave of the links between routers, in Mbit/s.
-fn header_limit(lab: &Lab) -> f64 {
-    let client = lab.deal.hosts.get("client").and_then(|host| host.client.as_ref());
-    let circuit = client.and_then(|client| client.circuits.first());
-    let layers = circuit.map(Telescope::layers).unwrap_or_default();
+fn header_limit() -> f64 {
+    let layer = mtu::Layer::to(std::net::Ipv4Addr::UNSPECIFIED.into(), Suite::AesGcm128, false);
+    let layers = [layer; RELAYS.len()];
     let inner = mtu::DEFAULT.get();
     let wire = mtu::wire_size(inner, &layers) + ETHERNET;
     RATE * f64::from(inner - TCP_HEADERS) / f64::from(wire)
@@ -330,20 +370,32 @@ fn cost_verdicts(traffic: &[Compared], limit: f64, verdicts: &mut Verdicts) {
     }
 }
 
-fn kernel_verdicts(lab: &Lab, verdicts: &mut Verdicts) -> Result<(), Failure> {
-    for name in lab.deal.hosts.keys() {
-        let again = lab.on(name, &["ippriv", "apply", &lab.deal.write(&lab.net, name)?])?;
-        let pass = again.starts_with("nothing to do");
-        verdicts.check(format!("{name}: applying again changes nothing"), pass, again.trim());
+fn daemon_verdicts(lab: &Lab, daemons: &mut Daemons<'_>, verdicts: &mut Verdicts) -> Result<(), Failure> {
+    let spis = |daemons: &Daemons<'_>| -> Result<Vec<String>, Failure> {
+        let circuits = daemons.circuits("client")?;
+        let hops =
+            circuits.iter().flat_map(|circuit| circuit["hops"].as_array().cloned().unwrap_or_default());
+        Ok(hops.map(|hop| format!("{} {}", hop["sa"]["esp_in"], hop["sa"]["esp_out"])).collect())
+    };
+    let before = spis(daemons)?;
+    for name in ["client"].into_iter().chain(RELAYS) {
+        daemons.kill(name)?;
+        daemons.start(name)?;
     }
-    for name in lab.deal.hosts.keys() {
-        let path = lab.deal.write(&lab.net, name)?;
-        lab.on(name, &["ippriv", "down", "--release", &path])?;
+    verdicts.equal(
+        "after kill -9 and a new start of every daemon, the same SAs serve",
+        &spis(daemons)?,
+        &before,
+    );
+    let answers = lab.ping("client", lab.address4("server")?.into(), PINGS)?;
+    verdicts.equal("and pings are answered", &answers, &PINGS);
+    for name in ["client"].into_iter().chain(RELAYS) {
+        daemons.ippriv(name, &["stop", "--flush"])?;
         let left = lab.on(
             name,
             &["sh", "-c", "ip xfrm state; ip xfrm policy; nft list tables; ip -o link show type xfrm"],
         )?;
-        verdicts.check(format!("{name}: down leaves nothing"), left.trim().is_empty(), left.trim());
+        verdicts.check(format!("{name}: stop --flush leaves nothing"), left.trim().is_empty(), left.trim());
     }
     Ok(())
 }

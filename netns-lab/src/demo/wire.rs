@@ -6,7 +6,6 @@ use std::net::IpAddr;
 use serde::{Deserialize, Serialize};
 
 use crate::capture::{Ip, LinkCapture, Transport};
-use crate::deal::OVERLAY_SPIS;
 
 /// What an observer of one link sees.
 #[derive(Debug, Deserialize, Serialize)]
@@ -47,6 +46,8 @@ pub enum Owner {
     Layer,
     /// An overlay tunnel between relays.
     Overlay,
+    /// IKE, which is encrypted but for its first messages.
+    Ike,
     /// Nobody: it is in clear.
     Clear,
 }
@@ -62,8 +63,8 @@ pub struct Knower {
     pub server: bool,
 }
 
-/// What one capture shows.
-pub(super) fn view(capture: &LinkCapture) -> LinkView {
+/// What one capture shows; `overlays` are the SPIs of overlay tunnels.
+pub(super) fn view(capture: &LinkCapture, overlays: &BTreeSet<u32>) -> LinkView {
     let mut streams: BTreeMap<(IpAddr, IpAddr, String, Option<u32>), Stream> = BTreeMap::new();
     for ip in capture.ip() {
         let spi = ip.esp().map(|esp| esp.spi);
@@ -73,7 +74,7 @@ pub(super) fn view(capture: &LinkCapture) -> LinkView {
             destination: ip.destination,
             protocol: key.2,
             spi,
-            belongs_to: owner(spi),
+            belongs_to: owner(ip, overlays),
             packets: 0,
             smallest: u32::MAX,
             largest: 0,
@@ -85,12 +86,12 @@ pub(super) fn view(capture: &LinkCapture) -> LinkView {
     LinkView { link: capture.link.clone(), streams: streams.into_values().collect() }
 }
 
-/// Dealt SPIs lie in two ranges.
-const fn owner(spi: Option<u32>) -> Owner {
-    match spi {
-        None => Owner::Clear,
-        Some(spi) if spi >= OVERLAY_SPIS => Owner::Overlay,
-        Some(_) => Owner::Layer,
+fn owner(ip: &Ip, overlays: &BTreeSet<u32>) -> Owner {
+    match (ip.esp(), &ip.transport) {
+        (Some(esp), _) if overlays.contains(&esp.spi) => Owner::Overlay,
+        (Some(_), _) => Owner::Layer,
+        (None, Transport::Udp { destination: 500 | 4500, .. }) => Owner::Ike,
+        (None, _) => Owner::Clear,
     }
 }
 
@@ -98,6 +99,7 @@ fn protocol(ip: &Ip) -> String {
     match ip.transport {
         Transport::Esp(_) => "ESP".to_owned(),
         Transport::Tcp { .. } => "TCP".to_owned(),
+        Transport::Udp { destination: 500 | 4500, .. } => "IKE".to_owned(),
         Transport::Udp { .. } => "UDP".to_owned(),
         Transport::Icmp { .. } => "ICMP".to_owned(),
         Transport::LaterFragment | Transport::Other | Transport::Truncated => ip.protocol.to_string(),
@@ -113,16 +115,4 @@ pub(super) fn knower(
 ) -> Knower {
     let seen = capture.addresses();
     Knower { who: who.to_owned(), client: !seen.is_disjoint(client), server: !seen.is_disjoint(server) }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn spis_tell_layers_from_overlays() {
-        assert_eq!(owner(Some(0x1002)), Owner::Layer);
-        assert_eq!(owner(Some(OVERLAY_SPIS + 0x1000)), Owner::Overlay);
-        assert_eq!(owner(None), Owner::Clear);
-    }
 }
