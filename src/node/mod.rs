@@ -129,6 +129,7 @@ impl Node {
         self.started = self.now;
         self.set_books();
         self.open_sockets();
+        self.rebind();
         self.overlays.start(self.now);
         self.start_circuits();
     }
@@ -163,7 +164,10 @@ impl Node {
     #[must_use]
     pub fn poll_timeout(&self) -> Option<Instant> {
         let circuits = self.client.as_ref().and_then(ClientRole::next_timeout);
-        [self.ike.poll_timeout(), self.overlays.next_timeout(), circuits, self.retry].into_iter().flatten().min()
+        [self.ike.poll_timeout(), self.overlays.next_timeout(), circuits, self.retry]
+            .into_iter()
+            .flatten()
+            .min()
     }
 
     /// The next thing to do outside.

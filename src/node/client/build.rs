@@ -241,8 +241,9 @@ impl Node {
     pub(in crate::node) fn hop_installed(&mut self, number: CircuitNumber, hop: usize, sa: SaHandle) {
         let now = self.now;
         let Some(circuit) = self.circuit_mut(number) else { return };
-        let Some(state) = circuit.hops.get_mut(hop).filter(|state| state.sa == sa && !state.done)
-        else { return };
+        let Some(state) = circuit.hops.get_mut(hop).filter(|state| state.sa == sa && !state.done) else {
+            return;
+        };
         state.done = true;
         let Stage::Building { hop: deadline, .. } = &mut circuit.stage else { return };
         *deadline = None;
@@ -334,7 +335,10 @@ impl Node {
         let Some(circuit) = self.circuit_mut(number) else { return };
         match circuit.hops.last().map(|hop| hop.sa) {
             Some(sa) => self.ike.close(self.now, sa),
-            None => self.kernel.push(Part::Base, Then::Removed(number)),
+            None => {
+                circuit.stage = Stage::Idle(None);
+                self.kernel.push(Part::Base, Then::Removed(number));
+            }
         }
     }
 

@@ -1,0 +1,6 @@
+//! Whole networks of nodes without any IO: circuits are built, live, and go.
+
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+
+mod build;
+mod world;
