@@ -3,4 +3,8 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
 mod build;
+mod death;
+mod refused;
+mod rekey;
+mod restart;
 mod world;

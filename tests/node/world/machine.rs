@@ -140,7 +140,6 @@ impl Machine {
             });
             assert!(guarded, "nothing guards {prefix}");
             for route in &routes {
-                assert!(nowhere(route.id.table), "{}", route.id);
                 let RouteKind::Link(link) = &route.kind else { continue };
                 let link = &self.kernel.links[link];
                 let source = route.preferred_source.unwrap();
