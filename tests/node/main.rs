@@ -2,8 +2,11 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
+mod anonymity;
 mod build;
+mod commands;
 mod death;
+mod limits;
 mod refused;
 mod rekey;
 mod restart;

@@ -85,7 +85,7 @@ fn overlays_get_new_keys_from_either_end_and_no_packet_is_lost() {
         let target = RekeyTarget::Overlay { relay };
         world.ask(host, Command::Rekey(Rekey { target, what: RekeyWhat::Child }));
     }
-    world.run(20 * SECOND);
+    world.run(90 * SECOND);
     world.assert_consistent();
     assert_nothing_lost(&world, 60_000);
 }

@@ -131,9 +131,9 @@ impl World {
         self.start(host);
     }
 
-    fn node(&self, policy: &Policy, number: u8, starts: u8, journal: &[Record], address: IpAddr) -> Node {
+    fn node(&self, policy: &Policy, number: u8, starts: u16, journal: &[Record], address: IpAddr) -> Node {
         let mut seed = [number; 32];
-        seed[1] = starts;
+        seed[8..10].copy_from_slice(&starts.to_be_bytes());
         seed[2] = self.setup.seed;
         if let IpAddr::V4(address) = address {
             seed[3..7].copy_from_slice(&address.octets());
@@ -172,7 +172,7 @@ impl World {
     /// The daemon of a host is started again, and finds its journal. Gives what changes in the kernel.
     pub(crate) fn restart(&mut self, host: &str) -> Vec<Op> {
         let machine = self.machine(host);
-        machine.starts += 1;
+        machine.starts = machine.starts.wrapping_add(1);
         machine.sockets.clear();
         let record = |(key, value): (&String, &Vec<u8>)| Record {
             key: key.clone(),

@@ -91,6 +91,11 @@ impl Setup {
         Network::parse(&text).unwrap().verify(&trust, now, None).unwrap()
     }
 
+    /// Takes the circuits away.
+    pub(crate) fn without_circuits(&mut self) {
+        self.circuits.clear();
+    }
+
     pub(crate) fn relay_policy(&self, number: u8) -> Policy {
         let Self { relay: more, .. } = self;
         policy(&format!("relay:\n  name: {}\n  identity: id\n  exit: {{}}\n{more}", relay(number)))
