@@ -74,3 +74,17 @@ fn bad_links_delay_a_circuit_or_fail_it_with_a_hop_and_a_reason() {
     }
     assert!(opened > 100, "{opened}");
 }
+
+#[test]
+fn the_same_seed_gives_the_same_octets() {
+    let trace = |seed| {
+        let circuits = circuit(&hops(3));
+        let links = Links { loss: 10, twice: 10, jitter: 50 };
+        let mut world =
+            World::with(Setup { seed, circuits, ..Setup::default() }, |world| world.links = links);
+        world.run(20 * SECOND);
+        world.seen.iter().map(|seen| (seen.from, seen.to, seen.octets.clone())).collect::<Vec<_>>()
+    };
+    assert!(trace(1) == trace(1));
+    assert!(trace(1) != trace(2));
+}

@@ -4,6 +4,7 @@
 
 mod anonymity;
 mod build;
+mod closed;
 mod commands;
 mod death;
 mod limits;

@@ -125,7 +125,8 @@ impl Machine {
     /// Panics if anything that a circuit is to carry could leave in clear.
     pub(crate) fn assert_closed(&self) {
         let Some(client) = self.policy.client.as_ref().filter(|_| !self.kernel.is_empty()) else { return };
-        for prefix in client.circuits.iter().flat_map(|circuit| &circuit.traffic) {
+        let all = client.circuits.iter();
+        for (hops, prefix) in all.flat_map(|one| one.traffic.iter().map(|prefix| (one.hops.len(), prefix))) {
             let routes: Vec<_> =
                 self.kernel.routes.values().filter(|route| route.id.destination == *prefix).collect();
             let nowhere = |table| {
@@ -134,12 +135,17 @@ impl Machine {
                     .max_by_key(|route| route.id.metric)
                     .is_some_and(|route| route.kind == RouteKind::Unreachable)
             };
-            let guarded = self.kernel.rules.iter().any(|rule| {
-                let all = rule.source.prefix_len() == 0 && rule.destination.prefix_len() == 0;
-                all && matches!(rule.action, RuleAction::Lookup(table) if nowhere(table))
+            let tables = self.kernel.rules.iter().filter_map(|rule| match rule.action {
+                RuleAction::Lookup(table)
+                    if rule.source.prefix_len() == 0 && rule.destination.prefix_len() == 0 =>
+                {
+                    Some(table)
+                }
+                _ => None,
             });
-            assert!(guarded, "nothing guards {prefix}");
-            for route in &routes {
+            let guard = tables.into_iter().find(|table| nowhere(*table));
+            let guard = guard.unwrap_or_else(|| panic!("nothing guards {prefix}"));
+            for route in routes.iter().filter(|route| route.id.table == guard) {
                 let RouteKind::Link(link) = &route.kind else { continue };
                 let link = &self.kernel.links[link];
                 let source = route.preferred_source.unwrap();
@@ -152,7 +158,7 @@ impl Machine {
                             && policy.id.selector.source == ipnet::IpNet::from(source)
                     })
                     .unwrap_or_else(|| panic!("no policy for {source}"));
-                assert!(!policy.templates.is_empty());
+                assert_eq!(policy.templates.len(), hops, "{prefix}: not through all layers");
             }
         }
         let nft = self.kernel.nft.as_ref().unwrap_or_else(|| panic!("no kill switch"));
