@@ -241,7 +241,13 @@ impl Node {
         let number = record.number;
         let mut circuit = Circuit::open(number, spec, record.lasting, record.path, now);
         for (place, (mut hop, ike)) in record.hops.into_iter().zip(record.ike).enumerate() {
-            let (sa, children) = self.restore(ike)?;
+            let Some((sa, children)) = self.restore(ike) else {
+                for hop in circuit.hops {
+                    self.purposes.remove(&hop.sa);
+                    self.ike.forget(hop.sa);
+                }
+                return None;
+            };
             hop.tunnel.taken_over(sa, &children);
             hop.sa = sa;
             circuit.hops.push(hop);

@@ -130,6 +130,7 @@ impl Node {
         self.started = self.now;
         self.set_books();
         self.open_sockets();
+        self.rebind();
         self.overlays.start(self.now);
         self.start_circuits();
     }

@@ -12,13 +12,13 @@ use super::kernel::KernelQueue;
 use super::overlay::{Known, Overlays, relay_id};
 use super::relay::RelayRole;
 use super::sockets::{IKE, NAT_TRAVERSAL, Sockets};
-use super::{Node, Record};
+use super::{Node, Purpose, Record};
 use crate::control::Event;
 use crate::entropy::{Entropy, Seeded};
 use crate::ike::crypto::{PublicKey, SigningKey};
 use crate::ike::{
-    Anonymous, Credentials, Endpoint, HalfOpen, Lifetimes, PeerTable, Proposals, Retransmission, Settings,
-    SocketId,
+    Anonymous, Credentials, Endpoint, HalfOpen, Lifetimes, Path, PeerTable, Proposals, Retransmission,
+    Settings, SocketId,
 };
 use crate::network::{self, ClientAuth, IdentityKey, Name, Network, linked};
 use crate::policy::{self, CipherPolicy, Policy};
@@ -156,6 +156,25 @@ impl Node {
         if let Some(address) = self.client.as_ref().and_then(ClientRole::address) {
             self.sockets.open(address, IKE, None, &mut self.queue);
             self.sockets.open(address, NAT_TRAVERSAL, None, &mut self.queue);
+        }
+    }
+
+    /// Gives connections that stood before a restart sockets like those they had.
+    pub(super) fn rebind(&mut self) {
+        for (sa, purpose) in self.purposes.clone() {
+            let Some(path) = self.ike.path(sa) else { continue };
+            let link = match purpose {
+                Purpose::Hop(circuit, hop) => (hop > 0).then(|| circuit.link()),
+                Purpose::Layer(_) | Purpose::Overlay(_) => None,
+            };
+            let (address, port) = (path.local.ip(), path.local.port());
+            let socket = self.sockets.open(address, port, link, &mut self.queue);
+            self.ike.migrate_path(sa, Path { socket, ..path });
+            if let Purpose::Hop(circuit, hop) = purpose
+                && let Some(hop) = self.hop_mut(circuit, hop)
+            {
+                hop.socket = socket;
+            }
         }
     }
 

@@ -336,7 +336,10 @@ impl Node {
         let Some(circuit) = self.circuit_mut(number) else { return };
         match circuit.hops.last().map(|hop| hop.sa) {
             Some(sa) => self.ike.close(self.now, sa),
-            None => self.kernel.push(Part::Base, Then::Removed(number)),
+            None => {
+                circuit.stage = Stage::Idle(None);
+                self.kernel.push(Part::Base, Then::Removed(number));
+            }
         }
     }
 

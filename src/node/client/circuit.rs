@@ -170,15 +170,17 @@ impl Circuit {
 
     /// The circuit as the kernel is to hold it, or `None` while there is nothing of it.
     pub(in crate::node) fn telescope(&self) -> Option<Telescope> {
+        let done = self.hops.iter().take_while(|hop| hop.tunnel.keys().is_some()).count();
+        // a circuit that lost a layer is not a shorter circuit: its traffic would leave at another relay
+        let open = self.stage == Stage::Open && done == self.path.len();
         let stage = match self.stage {
             Stage::Idle(_) => return None,
-            Stage::Open => telescope::Stage::Open,
+            Stage::Open if open => telescope::Stage::Open,
             // a relay whose layer is gone already has to hear of it through the layers before it
-            Stage::Closing { .. } => telescope::Stage::Building {
-                next: self.hops.iter().find(|hop| hop.tunnel.keys().is_none()).map(|hop| hop.relay),
-            },
+            Stage::Open | Stage::Closing { .. } => {
+                telescope::Stage::Building { next: self.hops.get(done).map(|hop| hop.relay) }
+            }
             Stage::Building { .. } => {
-                let done = self.hops.iter().filter(|hop| hop.tunnel.keys().is_some()).count();
                 telescope::Stage::Building { next: self.path.get(done).map(|stop| stop.address) }
             }
         };
@@ -191,7 +193,7 @@ impl Circuit {
                 encapsulation: hop.encapsulation.map(ports),
             })
         });
-        let traffic = if self.stage == Stage::Open { self.spec.traffic.clone() } else { Vec::new() };
+        let traffic = if open { self.spec.traffic.clone() } else { Vec::new() };
         Some(Telescope {
             number: self.number,
             hops: hops.collect(),

@@ -37,9 +37,15 @@ pub(super) struct ClientRole {
     path_mtu: Mtu,
     kill_switch: bool,
     allow: Vec<IpNet>,
+    /// What the policy's circuits are to carry. It stays guarded when somebody closes one of them.
+    guarded: Vec<IpNet>,
     timeouts: Timeouts,
     circuits: BTreeMap<CircuitNumber, Circuit>,
     last: u32,
+}
+
+fn traffic(policy: &crate::policy::Client) -> Vec<IpNet> {
+    policy.circuits.iter().flat_map(|circuit| circuit.traffic.iter().copied()).collect()
 }
 
 impl ClientRole {
@@ -55,6 +61,7 @@ impl ClientRole {
             path_mtu: policy.path_mtu,
             kill_switch: policy.kill_switch,
             allow: policy.allow.clone(),
+            guarded: traffic(policy),
             timeouts: policy.timeouts,
             circuits: BTreeMap::new(),
             last: 0,
@@ -69,6 +76,7 @@ impl ClientRole {
     pub(super) fn reload(&mut self, policy: &crate::policy::Client) {
         self.kill_switch = policy.kill_switch;
         self.allow.clone_from(&policy.allow);
+        self.guarded = traffic(policy);
         self.timeouts = policy.timeouts;
     }
 
@@ -88,7 +96,8 @@ impl ClientRole {
     /// The model of the role.
     pub(super) fn model(&self) -> Client {
         let circuits = self.circuits.values();
-        let mut guarded: Vec<IpNet> = circuits.flat_map(|circuit| circuit.spec.traffic.clone()).collect();
+        let mut guarded = self.guarded.clone();
+        guarded.extend(circuits.flat_map(|circuit| circuit.spec.traffic.iter().copied()));
         guarded.sort_unstable();
         guarded.dedup();
         Client {
