@@ -204,6 +204,7 @@ impl World {
         let machine = self.hosts.get_mut(host).unwrap();
         while let Some(output) = machine.node.poll_output() {
             match output {
+                Output::KeyLog(_) => {}
                 Output::Open(id, binding) => {
                     assert!(machine.has(&binding), "{host}: no {binding:?}");
                     machine.sockets.insert(id, binding);
