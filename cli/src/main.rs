@@ -34,6 +34,8 @@ enum Command {
     Stop(cmds::stop::Stop),
     #[command(hide = true)]
     Rekey(cmds::rekey::Rekey),
+    #[command(hide = true)]
+    Debug(cmds::debug::Debug),
     Check(cmds::check::Check),
     Plan(cmds::plan::Plan),
     Apply(cmds::apply::Apply),
@@ -62,6 +64,8 @@ enum Failed {
     Requirement(#[from] ipprivd::event_loop::RequirementError),
     #[error(transparent)]
     Daemon(#[from] daemon::DaemonError),
+    #[error("the daemon writes no keys: expected it to be started with --danger-keylog DIR, in a lab")]
+    NoKeyLog,
     #[error("cannot write the output: {0}")]
     Output(#[from] std::io::Error),
 }
@@ -76,6 +80,7 @@ fn main() -> ExitCode {
         Command::Reload(command) => command.run(),
         Command::Stop(command) => command.run(),
         Command::Rekey(command) => command.run(),
+        Command::Debug(command) => command.run(),
         Command::Check(command) => command.run(),
         Command::Plan(command) => command.run(),
         Command::Apply(command) => command.run(),

@@ -8,6 +8,7 @@ pub mod event_loop;
 pub mod files;
 pub mod journal;
 pub mod kernel;
+pub mod key_log;
 pub mod logging;
 pub mod privileges;
 pub mod service;

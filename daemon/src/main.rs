@@ -15,6 +15,7 @@ use ipprivd::event_loop::{Reload, Shell, bring_about, check_requirements, run};
 use ipprivd::files::{self, Loaded};
 use ipprivd::journal::{Journal, Storage};
 use ipprivd::kernel::LinuxKernel;
+use ipprivd::key_log::KeyLog;
 use ipprivd::service::Manager;
 use ipprivd::{clock, entropy, logging, privileges};
 use tracing::level_filters::LevelFilter;
@@ -60,6 +61,9 @@ struct Run {
     /// Take all randomness from this number: everybody who knows it knows every key
     #[arg(long, hide = true)]
     danger_seed: Option<u64>,
+    /// Write every key into this directory, as a profile of Wireshark's: everybody who has it reads all traffic
+    #[arg(long, hide = true, value_name = "DIR")]
+    danger_keylog: Option<PathBuf>,
 }
 
 fn main() -> ExitCode {
@@ -108,7 +112,8 @@ impl Run {
             None => entropy::seed()?,
         };
         let now = clock::now();
-        let node = Node::new(&policy, files, network.clone(), *seed, &recovered.records, now)?;
+        let mut node = Node::new(&policy, files, network.clone(), *seed, &recovered.records, now)?;
+        let key_log = key_log(self.danger_keylog.as_deref(), &mut node)?;
         drop(recovered);
         let mut kernel = LinuxKernel;
         let desired = node.desired()?;
@@ -120,6 +125,7 @@ impl Run {
                 brain: node,
                 kernel,
                 journal,
+                key_log,
                 towards: towards(&policy, &network),
                 reload: reload(self.policy.clone(), policy),
                 manager: Manager::from_environment(),
@@ -137,6 +143,15 @@ fn prepare(directory: &Path) -> std::io::Result<()> {
     use std::os::unix::fs::DirBuilderExt as _;
 
     std::fs::DirBuilder::new().recursive(true).mode(0o755).create(directory)
+}
+
+/// Opens the key log if there is to be one, and says so.
+fn key_log(directory: Option<&Path>, node: &mut Node) -> std::io::Result<Option<KeyLog>> {
+    let Some(directory) = directory else { return Ok(None) };
+    let log = KeyLog::open(directory)?;
+    warn!(directory = %directory.display(), "EVERY KEY IS WRITTEN: all traffic can be read; for the lab only");
+    node.danger_log_keys(directory.display().to_string());
+    Ok(Some(log))
 }
 
 /// Where a client that follows its address looks it up towards: every relay it may enter at.

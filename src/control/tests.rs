@@ -115,6 +115,7 @@ fn status_keeps_its_form() {
                 overlays: 2,
             }),
             warnings: Vec::new(),
+            key_log: None,
         },
         concat!(
             r#"{"version":"0.1.0","uptime_s":5,"roles":["client","relay","exit"],"#,

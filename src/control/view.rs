@@ -24,6 +24,9 @@ pub struct Status {
     pub relay: Option<RelaySummary>,
     /// What needs a person's attention, a line each.
     pub warnings: Vec<String>,
+    /// Where the daemon writes all its keys, if somebody who started it wanted that.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub key_log: Option<String>,
 }
 
 /// What a host does.

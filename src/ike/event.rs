@@ -4,6 +4,7 @@ use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 
 use serde::{Deserialize, Serialize};
+use zeroize::Zeroizing;
 
 use super::reason::CloseReason;
 use super::wire::{Id, TrafficSelector};
@@ -239,6 +240,15 @@ pub struct ChildKeys {
     pub encapsulation: Option<EspPorts>,
     /// The outer addresses.
     pub path: Path,
+}
+
+impl ChildKeys {
+    /// The keys as lines of Wireshark's `esp_sa`; none for ciphers that Wireshark has no name for. Whoever has
+    /// them reads everything.
+    #[must_use]
+    pub fn danger_key_log(&self) -> Vec<Zeroizing<String>> {
+        super::key_log::esp(self)
+    }
 }
 
 impl fmt::Display for SaHandle {

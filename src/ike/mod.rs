@@ -40,6 +40,7 @@
 pub mod crypto;
 mod endpoint;
 mod event;
+mod key_log;
 pub mod proposal;
 mod reason;
 mod sa;

@@ -1,16 +1,14 @@
 //! Established connections as data, so that a daemon that restarts loses none.
 
 use std::fmt;
-use std::fmt::Write as _;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use zeroize::Zeroizing;
 
-use super::crypto::Role;
 use super::event::SaHandle;
-use super::sa::{Cx, Established, Generation, SavedSa};
+use super::sa::{Cx, Established, SavedSa};
 use crate::time::Instant;
 
 /// A connection with all its secrets. It belongs into memory that only root reads.
@@ -66,31 +64,6 @@ impl fmt::Debug for Snapshot {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Snapshot({})", self.handle)
     }
-}
-
-/// A line of Wireshark's `ikev2_decryption_table`: SPIs, cipher keys, ciphers, integrity keys.
-pub(super) fn key_log(sa: &Generation) -> String {
-    let keys = sa.keys.danger_keys();
-    let hex = |octets: &[u8]| {
-        octets.iter().fold(String::new(), |mut text, octet| {
-            let _ = write!(text, "{octet:02x}");
-            text
-        })
-    };
-    let role = match sa.role {
-        Role::Initiator => "initiator",
-        Role::Responder => "responder",
-    };
-    format!(
-        "{},{},{},{},\"{}\",{},{} # {role}",
-        sa.initiator_spi,
-        sa.responder_spi,
-        hex(keys.ei),
-        hex(keys.er),
-        sa.suite,
-        hex(keys.ai),
-        hex(keys.ar),
-    )
 }
 
 /// Octets that wipe themselves, in Base64 where they are text.

@@ -4,6 +4,7 @@ use std::net::{IpAddr, SocketAddr};
 
 use zeroize::Zeroizing;
 
+use super::key_log::KeyLine;
 use crate::control::{Command, Event, Reply};
 use crate::id::LinkName;
 use crate::ike::SocketId;
@@ -110,6 +111,8 @@ pub enum Output {
     /// Remember for the time after a restart; a later record of the same key replaces it. It has to be
     /// safe before any later output is carried out.
     Journal(Record),
+    /// Write keys where somebody may read traffic with them; comes only after [`super::Node::danger_log_keys`].
+    KeyLog(KeyLine),
     /// Something that people and programs may want to know.
     Event(Event),
     /// The answer to a command.

@@ -18,6 +18,7 @@ mod client;
 mod io;
 mod journal;
 mod kernel;
+mod key_log;
 mod overlay;
 mod pool;
 mod relay;
@@ -32,6 +33,7 @@ use std::time::Duration;
 
 pub use crate::ike::SocketId;
 pub use io::{Binding, CommandId, Input, OpId, Output, Record};
+pub use key_log::{KeyLine, KeyTable};
 pub use start::{Files, NodeRefused};
 
 use crate::control::{Command, Event, RefusalCode, Reply};
@@ -43,6 +45,7 @@ use crate::telescope::{CircuitNumber, Desired, HopNumber, Host, NeighbourNumber,
 use crate::time::Instant;
 use client::ClientRole;
 use kernel::{Done, KernelQueue, KernelRefused, Next, Part};
+use key_log::KeyLog;
 use overlay::Overlays;
 use relay::RelayRole;
 use sockets::Sockets;
@@ -100,6 +103,7 @@ pub struct Node {
     rest: Duration,
     stopping: bool,
     adopted: u64,
+    key_log: Option<KeyLog>,
 }
 
 impl Node {
@@ -192,7 +196,10 @@ impl Node {
                     });
                 }
                 ike::Output::Event(sa, event) => self.ike_event(sa, event),
-                ike::Output::Changed(sa) => self.journal(sa),
+                ike::Output::Changed(sa) => {
+                    self.log_ike_keys(sa);
+                    self.journal(sa);
+                }
             }
         }
     }
@@ -287,12 +294,15 @@ impl Node {
                 let answer = self.child_wanted(sa, &wanted);
                 self.ike.answer_child(self.now, sa, answer);
             }
-            ike::Event::ChildKeys(keys) => match self.purposes.get(&sa).copied() {
-                Some(Purpose::Layer(number)) => self.layer_keys(number, sa, &keys),
-                Some(Purpose::Overlay(number)) => self.overlay_keys(number, sa, &keys),
-                Some(Purpose::Hop(circuit, hop)) => self.hop_keys(circuit, hop, sa, &keys),
-                None => self.ike.child_installed(self.now, sa, keys.child, Err(ChildRefusal::Temporary)),
-            },
+            ike::Event::ChildKeys(keys) => {
+                self.log_child_keys(&keys);
+                match self.purposes.get(&sa).copied() {
+                    Some(Purpose::Layer(number)) => self.layer_keys(number, sa, &keys),
+                    Some(Purpose::Overlay(number)) => self.overlay_keys(number, sa, &keys),
+                    Some(Purpose::Hop(circuit, hop)) => self.hop_keys(circuit, hop, sa, &keys),
+                    None => self.ike.child_installed(self.now, sa, keys.child, Err(ChildRefusal::Temporary)),
+                }
+            }
             ike::Event::ChildUse(child) => self.with_tunnel(sa, |tunnel| tunnel.ready(sa, child)),
             ike::Event::ChildGone(child) => self.with_tunnel(sa, |tunnel| tunnel.remove(sa, child)),
             ike::Event::ChildFailed(..) => {}

@@ -108,6 +108,7 @@ impl Node {
             rest: super::FIRST_REST,
             stopping: false,
             adopted: 0,
+            key_log: None,
         };
         if let (Some(relay), Some(credentials)) = (&policy.relay, credentials) {
             let overlay = &relay.overlay;

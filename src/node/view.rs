@@ -54,6 +54,7 @@ impl Node {
                 overlays: count(self.overlays.iter().count()),
             }),
             warnings: self.warnings(),
+            key_log: self.key_log.as_ref().map(|log| log.place().to_owned()),
         }
     }
 
@@ -66,7 +67,9 @@ impl Node {
             let reason = overlay.reason.as_ref()?;
             Some(format!("overlay to {}: {reason}", overlay.name))
         });
-        failed.chain(down).collect()
+        let keys = self.key_log.as_ref();
+        let keys = keys.map(|log| format!("every key is written to {}: for the lab only", log.place()));
+        keys.into_iter().chain(failed).chain(down).collect()
     }
 
     /// This relay's own name.

@@ -3,6 +3,7 @@
 pub(crate) mod apply;
 pub(crate) mod check;
 pub(crate) mod circuit;
+pub(crate) mod debug;
 pub(crate) mod down;
 pub(crate) mod events;
 pub(crate) mod explain;

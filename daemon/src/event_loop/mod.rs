@@ -13,20 +13,21 @@ use std::time::Duration;
 pub use brain::Brain;
 use ippriv::control::{Event, Refusal, RefusalCode, Reloaded, Reply, Stopping};
 use ippriv::netlink::Notice;
-use ippriv::node::{Input, Output, Record};
+use ippriv::node::{Input, KeyLine, Output, Record};
 use ippriv::state::State;
 use ippriv::time::Instant;
 pub use kernel_state::{NotReached, RequirementError, bring_about, check_requirements};
 use pending::Pending;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::mpsc;
-use tracing::{debug, error, info};
+use tracing::{debug, error, info, warn};
 
 use crate::clock::{self, Alarm};
 use crate::control::{Hub, Listener, Request};
 use crate::journal::{Journal, JournalError};
 use crate::kernel::Kernel;
 use crate::kernel::notices::{Heard, listen_to_routing, listen_to_xfrm, source_towards};
+use crate::key_log::KeyLog;
 use crate::service::Manager;
 use crate::sockets::{Arrived, Sockets};
 
@@ -69,6 +70,8 @@ pub struct Shell<B, K> {
     pub journal: Journal,
     /// How to read the files again.
     pub reload: Reload<B>,
+    /// Where keys are written, if at all.
+    pub key_log: Option<KeyLog>,
     /// Who wants to know how the daemon is.
     pub manager: Manager,
     /// Who wants to know what happens.
@@ -315,11 +318,19 @@ impl<B: Brain, K: Kernel> Running<B, K> {
                     self.shell.brain.handle_input(clock::now(), Input::Kernel { id, outcomes });
                 }
                 Output::Journal(record) => self.remember(&record)?,
+                Output::KeyLog(line) => self.log_keys(&line),
                 Output::Event(event) => self.shell.hub.publish(event),
                 Output::Reply(id, reply) => self.pending.answer(id, reply),
             }
         }
         Ok(())
+    }
+
+    fn log_keys(&mut self, line: &KeyLine) {
+        let written = self.shell.key_log.as_mut().map(|log| log.append(line));
+        if let Some(Err(error)) = written {
+            warn!(%error, "keys are missing in the key log");
+        }
     }
 
     fn remember(&mut self, record: &Record) -> Result<(), LoopError> {

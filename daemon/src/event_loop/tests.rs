@@ -134,6 +134,7 @@ impl Daemon {
             brain: brain(&diary),
             kernel: Willing(diary.clone()),
             journal,
+            key_log: None,
             reload,
             manager: Manager::none(),
             hub: hub.clone(),

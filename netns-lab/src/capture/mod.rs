@@ -24,6 +24,8 @@ pub use summary::Direction;
 
 /// Bytes kept of each packet: headers, and an ICMP error's quote of others.
 const SNAP_LENGTH: &str = "200";
+/// Bytes kept of each packet: any.
+const WHOLE: &str = "65535";
 /// How long tcpdump may take to start or to end.
 const LIMIT: Duration = Duration::from_secs(10);
 
@@ -90,6 +92,19 @@ impl Captures {
     ///
     /// No such link, or tcpdump does not start.
     pub fn start(net: &Net, links: &[&str]) -> Result<Self, CaptureError> {
+        Self::start_with(net, links, SNAP_LENGTH)
+    }
+
+    /// The same with all of each packet, for those who can decrypt it.
+    ///
+    /// # Errors
+    ///
+    /// No such link, or tcpdump does not start.
+    pub fn start_whole(net: &Net, links: &[&str]) -> Result<Self, CaptureError> {
+        Self::start_with(net, links, WHOLE)
+    }
+
+    fn start_with(net: &Net, links: &[&str], length: &str) -> Result<Self, CaptureError> {
         let mut running = Vec::new();
         for name in links {
             let link = net.link(name)?;
@@ -107,7 +122,7 @@ impl Captures {
                 "-B",
                 "8192",
                 "-s",
-                SNAP_LENGTH,
+                length,
                 "-i",
                 &first.interface,
                 "-w",

@@ -17,6 +17,8 @@ use crate::scenario::LabError;
 pub(super) const POLICY: &str = "policy.yaml";
 /// The control socket, in a host's folder.
 pub(super) const SOCKET: &str = "control.sock";
+/// The directory of keys, in a host's folder.
+pub(super) const KEYS: &str = "keys";
 /// The network document, in a host's folder.
 const NETWORK: &str = "network.yaml";
 /// The identity key, in a relay's folder.
@@ -56,6 +58,8 @@ pub struct Plan {
     pub relay_lines: String,
     /// Further lines of every client's section.
     pub client_lines: String,
+    /// Whether all keys are written into `keys` in each host's folder.
+    pub key_log: bool,
     /// Level of the logs.
     pub log: Option<String>,
 }

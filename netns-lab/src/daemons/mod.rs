@@ -6,6 +6,7 @@
 mod files;
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::thread;
 use std::time::Duration;
 
@@ -28,6 +29,7 @@ const POLL: Duration = Duration::from_millis(20);
 pub struct Daemons<'net> {
     net: &'net Net,
     running: BTreeMap<String, Background>,
+    key_log: bool,
 }
 
 impl<'net> Daemons<'net> {
@@ -37,7 +39,7 @@ impl<'net> Daemons<'net> {
     /// [`LabError`] when a file cannot be made or written.
     pub fn prepare(net: &'net Net, plan: &Plan) -> Result<Self, LabError> {
         files::write(net, plan)?;
-        Ok(Self { net, running: BTreeMap::new() })
+        Ok(Self { net, running: BTreeMap::new(), key_log: plan.key_log })
     }
 
     /// Writes every host's files and starts all daemons, the clients' last.
@@ -62,10 +64,23 @@ impl<'net> Daemons<'net> {
     pub fn start(&mut self, name: &str) -> Result<(), LabError> {
         let node = self.net.node(name)?;
         let policy = node.folder().join(files::POLICY).to_string_lossy().into_owned();
-        let mut daemon = node.spawn(&["ipprivd", "run", "--policy", &policy])?;
+        let keys = self.keys(name)?.to_string_lossy().into_owned();
+        let mut argv = vec!["ipprivd", "run", "--policy", &policy];
+        if self.key_log {
+            argv.extend(["--danger-keylog", &keys]);
+        }
+        let mut daemon = node.spawn(&argv)?;
         daemon.wait_for("serves", START)?;
         self.running.insert(name.to_owned(), daemon);
         Ok(())
+    }
+
+    /// Where a host's daemon writes its keys, if it does.
+    ///
+    /// # Errors
+    /// [`LabError`] for an unknown host.
+    pub fn keys(&self, name: &str) -> Result<PathBuf, LabError> {
+        Ok(self.net.node(name)?.folder().join(files::KEYS))
     }
 
     /// Kills a daemon the hard way; its kernel goes on.

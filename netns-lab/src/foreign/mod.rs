@@ -13,7 +13,7 @@ use std::time::Duration;
 use ippriv::network::export::{BadPairPsk, Unsupported};
 use ippriv::network::{BadKey, BadPsk};
 
-use crate::net::NetError;
+use crate::net::{NetError, Node};
 
 pub use bundle::{Bundle, BundleError, LIBRESWAN, STRONGSWAN, TSHARK};
 pub use home::File;
@@ -22,6 +22,14 @@ pub use sas::{ChildSa, IkeSa};
 pub use strongswan::StrongSwan;
 
 use home::Home;
+
+/// Runs a bundle's program on `node` to its end, in a mount namespace of its own, and gives its standard output.
+///
+/// # Errors
+/// [`ForeignError`] when the bundle is not there or the program fails.
+pub fn run(node: Node<'_>, bundle: &Bundle, argv: &[&str]) -> Result<String, ForeignError> {
+    Home::make(node, bundle, &[])?.run(argv)
+}
 
 /// All that scenarios use.
 pub const ALL: &[Bundle] = &[STRONGSWAN, LIBRESWAN, TSHARK];

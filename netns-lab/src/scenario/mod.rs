@@ -21,6 +21,7 @@ mod plans;
 mod rekey;
 mod removal;
 mod secrets;
+mod tshark;
 mod verdict;
 mod watch;
 mod wire;
@@ -50,10 +51,10 @@ pub struct Scenario {
 }
 
 impl Scenario {
-    /// Whether other people's daemons take part.
+    /// Whether other people's programs take part.
     #[must_use]
     pub fn needs_foreign(&self) -> bool {
-        self.name.starts_with("interop-")
+        self.name.starts_with("interop-") || self.name.starts_with("ike-tshark")
     }
 }
 
@@ -61,6 +62,7 @@ impl Scenario {
 pub const ALL: &[&[Scenario]] = &[
     circuits::ALL,
     ike::ALL,
+    tshark::ALL,
     pair::ALL,
     links::ALL,
     headers::ALL,

@@ -1,5 +1,7 @@
 //! What the owner tells the endpoint to do. Commands about a connection that is gone do nothing.
 
+use zeroize::Zeroizing;
+
 use super::{Endpoint, Entry};
 use crate::ike::event::{ChildAnswer, ChildId, ChildKeys, ChildRefusal, Path, PeerAuthenticated, SaHandle};
 use crate::ike::sa::{Connecting, Cx, Established, Sa};
@@ -153,11 +155,11 @@ impl Endpoint {
         self.get(handle).into_iter().flat_map(Established::installed)
     }
 
-    /// The current IKE SA's keys in the form of Wireshark's `ikev2_decryption_table`. Whoever has the line
-    /// reads everything.
+    /// The current IKE SA's keys as a line of Wireshark's `ikev2_decryption_table`; `None` before it is
+    /// established and for ciphers that Wireshark has no name for. Whoever has the line reads everything.
     #[must_use]
-    pub fn danger_key_log(&self, handle: SaHandle) -> Option<String> {
-        self.get(handle).and_then(Established::current_sa).map(crate::ike::snapshot::key_log)
+    pub fn danger_key_log(&self, handle: SaHandle) -> Option<Zeroizing<String>> {
+        self.get(handle).and_then(Established::current_sa).and_then(crate::ike::key_log::ike)
     }
 
     /// What [`Self::restore`] needs to go on with this connection; `None` before it is established. Whoever

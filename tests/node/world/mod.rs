@@ -310,6 +310,7 @@ impl World {
                 Output::Journal(Record { key, value: None }) => drop(machine.journal.remove(&key)),
                 Output::Event(event) => machine.events.push(event),
                 Output::Reply(id, reply) => machine.replies.push((id, reply)),
+                Output::KeyLog(_) => {}
             }
             if self.watched {
                 assert!(self.hosts[host].node.desired().is_ok(), "{host}");
