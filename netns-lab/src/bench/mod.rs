@@ -2,8 +2,12 @@
 //!
 //! A benchmark runs as a program inside the lab ([`in_lab`]) and gives the host ([`run`]) one JSON object of figures.
 
+mod circuit_setup;
 mod forwarding;
 mod goodput;
+mod ike_flood;
+mod ike_handshake;
+mod ike_relay;
 mod kernel_install;
 
 use std::error::Error;
@@ -35,7 +39,14 @@ pub struct Bench {
 pub type CpuFigures = fn(&Value, &[(String, Duration)]) -> Result<Value, String>;
 
 /// Every benchmark.
-pub const ALL: &[&[Bench]] = &[forwarding::ALL, goodput::ALL, kernel_install::ALL];
+pub const ALL: &[&[Bench]] = &[
+    circuit_setup::ALL,
+    forwarding::ALL,
+    goodput::ALL,
+    ike_flood::ALL,
+    ike_handshake::ALL,
+    kernel_install::ALL,
+];
 
 /// All benchmarks, one after the other.
 pub fn all() -> impl Iterator<Item = &'static Bench> {
