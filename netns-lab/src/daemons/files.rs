@@ -37,6 +37,8 @@ pub struct CircuitPlan {
     pub name: String,
     /// The relays, entry first.
     pub hops: Vec<String>,
+    /// Instead of `hops`: how many relays the daemon chooses.
+    pub length: Option<u8>,
     /// Destinations that go through it.
     pub traffic: Vec<String>,
 }
@@ -72,6 +74,7 @@ impl CircuitPlan {
             client: client.to_owned(),
             name: "main".to_owned(),
             hops: hops.iter().map(ToString::to_string).collect(),
+            length: None,
             traffic: vec!["0.0.0.0/0".to_owned(), "::/0".to_owned()],
         }
     }
@@ -107,14 +110,14 @@ impl Plan {
         if !circuits.is_empty() {
             text.push_str("  circuits:\n");
         }
-        for CircuitPlan { name, hops, traffic, .. } in circuits {
+        for CircuitPlan { name, hops, length, traffic, .. } in circuits {
+            let relays = match length {
+                Some(length) => format!("length: {length}"),
+                None => format!("hops: [{}]", hops.join(", ")),
+            };
             let traffic: Vec<String> = traffic.iter().map(|prefix| format!("\"{prefix}\"")).collect();
-            let _ = writeln!(
-                text,
-                "    - name: {name}\n      hops: [{}]\n      traffic: [{}]",
-                hops.join(", "),
-                traffic.join(", ")
-            );
+            let _ =
+                writeln!(text, "    - name: {name}\n      {relays}\n      traffic: [{}]", traffic.join(", "));
         }
         text
     }

@@ -95,6 +95,17 @@ impl<'net> Daemons<'net> {
         Ok(())
     }
 
+    /// Waits until a daemon that was told to stop has done so.
+    ///
+    /// # Errors
+    /// [`LabError`] when it does not.
+    pub fn wait_stopped(&mut self, name: &str) -> Result<(), LabError> {
+        if let Some(daemon) = self.running.remove(name) {
+            daemon.wait(STOP)?;
+        }
+        Ok(())
+    }
+
     /// Whether a daemon still runs.
     ///
     /// # Errors
