@@ -9,6 +9,7 @@ use std::collections::BTreeMap;
 use std::thread;
 use std::time::Duration;
 
+use ippriv::network::Relay;
 use serde_json::Value;
 
 use crate::net::{Background, Net, NetError, RawOutput};
@@ -27,6 +28,7 @@ const POLL: Duration = Duration::from_millis(20);
 #[derive(Debug)]
 pub struct Daemons<'net> {
     net: &'net Net,
+    relays: Vec<Relay>,
     running: BTreeMap<String, Background>,
 }
 
@@ -36,8 +38,8 @@ impl<'net> Daemons<'net> {
     /// # Errors
     /// [`LabError`] when a file cannot be made or written.
     pub fn prepare(net: &'net Net, plan: &Plan) -> Result<Self, LabError> {
-        files::write(net, plan)?;
-        Ok(Self { net, running: BTreeMap::new() })
+        let relays = files::write(net, plan)?;
+        Ok(Self { net, relays, running: BTreeMap::new() })
     }
 
     /// Writes every host's files and starts all daemons, the clients' last.
@@ -53,6 +55,12 @@ impl<'net> Daemons<'net> {
             daemons.start(client)?;
         }
         Ok(daemons)
+    }
+
+    /// All relays as the network document describes them.
+    #[must_use]
+    pub fn relays(&self) -> &[Relay] {
+        &self.relays
     }
 
     /// Starts one daemon and waits until it serves.
