@@ -25,7 +25,7 @@ const LARGEST: usize = 256 << 20;
 #[derive(Args)]
 pub(crate) struct Daemon {
     /// The daemon's control socket
-    #[arg(long, default_value = "/run/ippriv/control.sock")]
+    #[arg(long, global = true, default_value = "/run/ippriv/control.sock")]
     socket: PathBuf,
 }
 
