@@ -153,7 +153,8 @@ fn circuit(verdicts: &mut Verdicts, chain: &[Software]) -> Result<(), Box<dyn Er
     Ok(())
 }
 
-/// Every connection with a foreign end, by either side.
+/// Every connection with a foreign end, by either side. The others begin: who has only answered so far waits with
+/// requests until the answers are known to have come across.
 fn rekeyings(
     verdicts: &mut Verdicts,
     hosts: &Hosts<'_>,
@@ -166,27 +167,20 @@ fn rekeyings(
         let host = hosts.foreign.get(name)?;
         let hop = format!("{hop}");
         for what in [What::Child, What::Ike] {
-            let ours = || command(hosts, "client", &["rekey", "circuit", "1", &hop], what);
-            judge(
-                verdicts,
-                format!("{what:?} of {name}'s layer, by us"),
-                replaces(host, Which::Clients, what, ours)?,
-            );
             let theirs = || Ok(rekey(host, Which::Clients, what)?);
-            judge(
-                verdicts,
-                format!("{what:?} of {name}'s layer, by {kind}"),
-                replaces(host, Which::Clients, what, theirs)?,
-            );
+            let ours = || command(hosts, "client", &["rekey", "circuit", "1", &hop], what);
+            let title = format!("{what:?} of {name}'s layer");
+            judge(verdicts, format!("{title}, by {kind}"), replaces(host, Which::Clients, what, theirs)?);
+            judge(verdicts, format!("{title}, by us"), replaces(host, Which::Clients, what, ours)?);
         }
         for (neighbour, _) in software.iter().filter(|(_, kind)| *kind == Ippriv) {
             let which = Which::Overlay(neighbour);
             for what in [What::Child, What::Ike] {
+                let theirs = || Ok(rekey(host, which, what)?);
                 let ours = || command(hosts, neighbour, &["rekey", "overlay", name], what);
                 let title = format!("{what:?} of the overlay {neighbour} and {name}");
-                judge(verdicts, format!("{title}, by us"), replaces(host, which, what, ours)?);
-                let theirs = || Ok(rekey(host, which, what)?);
                 judge(verdicts, format!("{title}, by {kind}"), replaces(host, which, what, theirs)?);
+                judge(verdicts, format!("{title}, by us"), replaces(host, which, what, ours)?);
             }
         }
     }
