@@ -55,8 +55,7 @@ fn a_published_secret_and_a_signature_do_as_well() {
     for signs in [false, true] {
         let mut relay = settings();
         let own = if signs {
-            let credentials =
-                ippriv::ike::Credentials { identity: ippriv::ike::wire::Id::fqdn("b"), key: signing_key(9) };
+            let credentials = ippriv::ike::Credentials { identity: Id::fqdn("b"), key: signing_key(9) };
             relay.peers.keys.insert(credentials.identity.clone(), credentials.key.public());
             OwnAuth::Signature(Arc::new(credentials))
         } else {
@@ -235,7 +234,7 @@ fn who_is_not_the_relay_is_refused() {
 
     let mut pair = Pair::new(9);
     let mut wish = pair.wish(OwnAuth::Null);
-    wish.peer = ippriv::ike::wire::Id::fqdn("relay-b.example");
+    wish.peer = Id::fqdn("relay-b.example");
     pair.at(CLIENT, |endpoint, now| endpoint.connect(now, wish));
     pair.run(2 * SECOND);
     let expected = "IKE_AUTH: the peer says it is relay-a.example: expected relay-b.example";
