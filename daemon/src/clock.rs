@@ -20,6 +20,11 @@ pub fn now() -> Instant {
     Instant::from_epoch(read(ClockId::CLOCK_BOOTTIME))
 }
 
+/// The service manager's clock, which stands still while the machine sleeps.
+pub(crate) fn monotonic() -> Duration {
+    read(ClockId::CLOCK_MONOTONIC)
+}
+
 /// The time of day, in seconds since 1970-01-01 UTC.
 #[must_use]
 pub fn unix_now() -> i64 {
@@ -38,7 +43,7 @@ pub fn time_of_day() -> String {
 
 /// Through the C library: rustix insists on a vDSO, which User-Mode Linux does not have.
 fn read(clock: ClockId) -> Duration {
-    // Linux has both clocks
+    // Linux has all three clocks.
     clock_gettime(clock).map_or(Duration::ZERO, Duration::from)
 }
 

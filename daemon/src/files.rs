@@ -34,7 +34,7 @@ pub enum FilesError {
         /// Its path.
         path: PathBuf,
         /// Where and what.
-        error: ParseError,
+        error: Box<ParseError>,
     },
     /// The network document makes no sense.
     #[error("{}:{error}", path.display())]
@@ -42,7 +42,7 @@ pub enum FilesError {
         /// Its path.
         path: PathBuf,
         /// Where and what.
-        error: BadNetwork,
+        error: Box<BadNetwork>,
     },
     /// The network document is not believed.
     #[error("{}: {error}", path.display())]
@@ -106,12 +106,12 @@ pub struct Loaded {
 /// [`FilesError`] for the first that is not as it has to be.
 pub fn load(path: &Path) -> Result<Loaded, FilesError> {
     let folder = path.parent().unwrap_or(Path::new("."));
-    let mut policy =
-        Policy::parse(&read(path)?).map_err(|error| FilesError::Policy { path: path.into(), error })?;
+    let mut policy = Policy::parse(&read(path)?)
+        .map_err(|error| FilesError::Policy { path: path.into(), error: error.into() })?;
     let named: Vec<_> = policy.cipher_files().map(|(name, file)| (name.clone(), folder.join(file))).collect();
     for (name, path) in named {
-        let ciphers =
-            CipherPolicy::parse(&read(&path)?).map_err(|error| FilesError::Policy { path, error })?;
+        let ciphers = CipherPolicy::parse(&read(&path)?)
+            .map_err(|error| FilesError::Policy { path, error: error.into() })?;
         policy.set_cipher_policy(name, ciphers);
     }
     let network = network(&policy, &folder.join(&policy.network))?;
@@ -136,8 +136,8 @@ pub fn load(path: &Path) -> Result<Loaded, FilesError> {
 
 /// The network document, if enough operators signed it, it is valid now, and it is not older than one seen.
 fn network(policy: &Policy, path: &Path) -> Result<Network, FilesError> {
-    let unverified =
-        Network::parse(&read(path)?).map_err(|error| FilesError::Network { path: path.into(), error })?;
+    let unverified = Network::parse(&read(path)?)
+        .map_err(|error| FilesError::Network { path: path.into(), error: error.into() })?;
     let seen = policy.state_directory.join(SERIAL);
     let last = match fs::read_to_string(&seen) {
         Ok(text) => text.trim().parse().ok(),

@@ -20,6 +20,9 @@ use ipprivd::{clock, entropy, logging, privileges};
 use tracing::level_filters::LevelFilter;
 use tracing::{info, warn};
 
+/// Where the policy is when nobody says otherwise.
+const POLICY: &str = "/etc/ippriv/ippriv.yaml";
+
 /// The daemon of ippriv's relays and clients.
 #[derive(Parser)]
 #[command(name = "ipprivd", version, about)]
@@ -32,13 +35,25 @@ struct Cli {
 enum Command {
     /// Run by a policy until told to stop; the kernel goes on forwarding after that
     Run(Run),
+    /// Read a policy and all files it names, say what is wrong, and change nothing
+    Check(Check),
+}
+
+#[derive(clap::Args)]
+struct Check {
+    /// The policy
+    #[arg(long, default_value = POLICY)]
+    policy: PathBuf,
 }
 
 #[derive(clap::Args)]
 struct Run {
     /// The policy
-    #[arg(long, default_value = "/etc/ippriv/ippriv.yaml")]
+    #[arg(long, default_value = POLICY)]
     policy: PathBuf,
+    /// The least important that is logged, instead of what the policy says: error, warn, info, debug or trace
+    #[arg(long)]
+    log: Option<LevelFilter>,
     /// Let the runtime directory be on a disk, where its keys outlive a reboot
     #[arg(long, hide = true)]
     danger_journal_on_disk: bool,
@@ -48,8 +63,11 @@ struct Run {
 }
 
 fn main() -> ExitCode {
-    let Command::Run(arguments) = Cli::parse().command;
-    match arguments.run() {
+    let done = match Cli::parse().command {
+        Command::Run(arguments) => arguments.run(),
+        Command::Check(arguments) => arguments.run(),
+    };
+    match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("ipprivd: {error}");
@@ -58,17 +76,30 @@ fn main() -> ExitCode {
     }
 }
 
+impl Check {
+    fn run(self) -> Result<(), Box<dyn Error>> {
+        let Loaded { policy, network, files } = files::load(&self.policy)?;
+        // Any seed will do, for nothing of this node is ever sent.
+        let node = Node::new(&policy, files, network, [0; 32], &[], clock::now())?;
+        check_requirements(&node.desired()?.requirements)?;
+        Ok(())
+    }
+}
+
 impl Run {
     fn run(self) -> Result<(), Box<dyn Error>> {
         let Loaded { policy, network, files } = files::load(&self.policy)?;
-        logging::start(level(policy.log.level), format(policy.log.format));
-        privileges::give_up()?;
+        logging::start(self.log.unwrap_or(level(policy.log.level)), format(policy.log.format));
         let storage = if self.danger_journal_on_disk { Storage::Anywhere } else { Storage::Memory };
         prepare(&policy.runtime_directory)?;
         let (journal, recovered) = Journal::open(&policy.runtime_directory, storage)?;
         if recovered.torn > 0 {
             warn!(octets = recovered.torn, "the journal ended in the middle of a record, which is gone");
         }
+        // After the journal, which only one daemon can have, and before privileges go that its group may need.
+        let access = policy.control.group.clone().map_or(Access::Root, Access::Group);
+        let listener = Listener::open(&policy.control.socket, &access)?;
+        privileges::give_up()?;
         let seed = match self.danger_seed {
             Some(number) => {
                 warn!("all keys come from a number on the command line: for the lab only");
@@ -83,10 +114,8 @@ impl Run {
         let desired = node.desired()?;
         check_requirements(&desired.requirements)?;
         bring_about(&mut kernel, desired.state)?;
-        let access = policy.control.group.clone().map_or(Access::Root, Access::Group);
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         runtime.block_on(async move {
-            let listener = Listener::open(&policy.control.socket, &access)?;
             let shell = Shell {
                 brain: node,
                 kernel,
@@ -102,11 +131,12 @@ impl Run {
     }
 }
 
-/// The runtime directory, made if it is not there: systemd makes it, people may not.
+/// The runtime directory, made if it is not there: systemd makes it, people may not. Members of the control
+/// group reach the socket through it; what else is there only root can read.
 fn prepare(directory: &Path) -> std::io::Result<()> {
     use std::os::unix::fs::DirBuilderExt as _;
 
-    std::fs::DirBuilder::new().recursive(true).mode(0o750).create(directory)
+    std::fs::DirBuilder::new().recursive(true).mode(0o755).create(directory)
 }
 
 /// Where a client that follows its address looks it up towards: every relay it may enter at.

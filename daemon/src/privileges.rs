@@ -75,4 +75,16 @@ mod tests {
         let text = PrivilegeError::Missing(NEEDED).to_string();
         assert!(text.starts_with("missing CAP_NET_BIND_SERVICE, CAP_NET_ADMIN: expected"), "{text}");
     }
+
+    #[test]
+    fn the_unit_leaves_what_is_needed_and_no_more() {
+        let unit = include_str!("../dist/ipprivd.service");
+        let line = unit.lines().find_map(|line| line.strip_prefix("CapabilityBoundingSet=")).unwrap();
+        let mut left: Vec<_> = line.split(' ').collect();
+        let needed = names(NEEDED);
+        let mut needed: Vec<_> = needed.split(", ").collect();
+        left.sort_unstable();
+        needed.sort_unstable();
+        assert_eq!(left, needed);
+    }
 }

@@ -3,6 +3,7 @@
 use std::fs;
 use std::io;
 use std::os::unix::fs::{FileTypeExt as _, PermissionsExt as _};
+use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,10 +11,10 @@ use std::time::Duration;
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
-use tokio::net::{UnixListener, UnixStream};
+use tokio::net::UnixStream;
 use tokio::sync::{Semaphore, mpsc};
 use tokio::task::JoinSet;
-use tracing::{debug, warn};
+use tracing::{debug, error, warn};
 
 use super::routes::{Service, router};
 use super::{Hub, Request};
@@ -68,7 +69,7 @@ pub struct Listener {
 
 impl Listener {
     /// Opens the socket at `path`, in the place of an earlier daemon's. The caller sees to it that there is
-    /// only one daemon.
+    /// only one daemon. Giving it to a group may need privileges that are given up later.
     ///
     /// # Errors
     /// [`ControlError`] when it cannot be made or its group does not exist.
@@ -89,6 +90,7 @@ impl Listener {
         let making = path.with_extension("making");
         drop(fs::remove_file(&making));
         let listener = UnixListener::bind(&making).map_err(fail)?;
+        listener.set_nonblocking(true).map_err(fail)?;
         let mode = if group.is_some() { 0o660 } else { 0o600 };
         std::os::unix::fs::chown(&making, None, group).map_err(fail)?;
         fs::set_permissions(&making, fs::Permissions::from_mode(mode)).map_err(fail)?;
@@ -103,6 +105,13 @@ impl Listener {
     }
 
     async fn accept(self, service: Service) {
+        let listener = match self.listener.try_clone().and_then(tokio::net::UnixListener::from_std) {
+            Ok(listener) => listener,
+            Err(error) => {
+                error!(%error, "the control socket cannot be waited for");
+                return;
+            }
+        };
         let places = Arc::new(Semaphore::new(CONNECTIONS));
         let mut connections = JoinSet::new();
         loop {
@@ -110,7 +119,7 @@ impl Listener {
             while connections.try_join_next().is_some() {}
             tokio::select! {
                 () = service.requests.closed() => break,
-                accepted = self.listener.accept() => match accepted {
+                accepted = listener.accept() => match accepted {
                     Ok((stream, _)) => {
                         let service = service.clone();
                         connections.spawn(async move {
@@ -177,8 +186,8 @@ mod tests {
         assert!(missing.contains("groupadd --system ip"), "{missing}");
     }
 
-    #[tokio::test(flavor = "current_thread")]
-    async fn only_root_may_open_it_unless_a_group_is_named() {
+    #[test]
+    fn only_root_may_open_it_unless_a_group_is_named() {
         let directory = Directory::new("socket");
         let path = directory.0.join("control");
         let listener = Listener::open(&path, &Access::Root).unwrap();
@@ -187,11 +196,11 @@ mod tests {
         assert!(!path.exists());
     }
 
-    #[tokio::test(flavor = "current_thread")]
-    async fn a_killed_daemon_s_socket_is_replaced_and_nothing_else() {
+    #[test]
+    fn a_killed_daemon_s_socket_is_replaced_and_nothing_else() {
         let directory = Directory::new("replaced");
         let path = directory.0.join("control");
-        drop(std::os::unix::net::UnixListener::bind(&path).unwrap());
+        drop(UnixListener::bind(&path).unwrap());
         drop(Listener::open(&path, &Access::Root).unwrap());
         fs::write(&path, "not a socket").unwrap();
         let refused = Listener::open(&path, &Access::Root).err().unwrap();

@@ -99,3 +99,29 @@ async fn events_are_followed_line_by_line() {
     hub.close();
     stream.read_to_end(&mut Vec::new()).await.unwrap();
 }
+
+/// Every path that there is, as a request that the core is asked about or that is refused for its content.
+#[tokio::test(flavor = "current_thread")]
+async fn the_documented_paths_are_those_that_there_are() {
+    let document = include_str!("../../../docs/control.md");
+    let directory = Directory::new("paths");
+    let (mut requests, _hub) = serve(&directory);
+    let answering = tokio::spawn(async move {
+        while let Some(request) = requests.recv().await {
+            match request {
+                Request::Command(_, sender) | Request::Stop(_, sender) => drop(sender.send(Reply::Done)),
+                Request::Reload(sender) => drop(sender.send(Ok(Reloaded::default()))),
+            }
+        }
+    });
+    let rows = document.lines().filter_map(|line| line.strip_prefix("| `")?.split('`').next());
+    let paths: Vec<_> = rows.filter_map(|row| row.split_once(" /v1")).collect();
+    assert_eq!(paths.len(), 14, "{paths:?}");
+    for (method, path) in paths.into_iter().filter(|(_, path)| !path.ends_with("follow=true")) {
+        let path = format!("/v1{}", path.replace("/N", "/1"));
+        let (code, answer) = ask(&directory.0.join("control"), method, &path, "{}").await;
+        let understood = code == 204 || code == 200 || answer.contains("missing field");
+        assert!(understood, "{method} {path}: {code} {answer}");
+    }
+    answering.abort();
+}

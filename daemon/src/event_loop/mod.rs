@@ -20,7 +20,7 @@ pub use kernel_state::{NotReached, RequirementError, bring_about, check_requirem
 use pending::Pending;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::mpsc;
-use tracing::{debug, error, info, warn};
+use tracing::{debug, error, info};
 
 use crate::clock::{self, Alarm};
 use crate::control::{Hub, Listener, Request};
@@ -187,6 +187,7 @@ impl<B: Brain, K: Kernel> Running<B, K> {
         self.drain()?;
         self.sockets.drop_unclaimed();
         self.shell.manager.ready();
+        self.shell.manager.status("serves");
         while !self.is_done() {
             let deadline = [self.shell.brain.poll_timeout(), self.stopping.map(|ending| ending.deadline)];
             let set = sources.alarm.set(deadline.into_iter().flatten().min());
@@ -356,27 +357,21 @@ impl Sources {
     /// The next thing to happen. What people want comes first, then what is due, then what arrives: a flood
     /// of datagrams holds up neither.
     async fn next(&mut self) -> io::Result<Happened> {
-        loop {
-            return Ok(tokio::select! {
-                biased;
-                Some(()) = self.terminate.recv() => Happened::Signal(Stop::Terminated),
-                Some(()) = self.interrupt.recv() => Happened::Signal(Stop::Interrupted),
-                Some(()) = self.hang_up.recv() => Happened::Reload,
-                Some(request) = self.asked.recv() => Happened::Asked(request),
-                rung = self.alarm.rings() => {
-                    rung?;
-                    Happened::Alarm
-                }
-                () = heartbeat(&mut self.heartbeat) => Happened::Heartbeat,
-                Some(heard) = self.heard.recv() => Happened::Heard(heard),
-                () = settled(self.settled) => Happened::Settled,
-                Some(arrived) = self.arrived.recv() => Happened::Arrived(arrived),
-                else => {
-                    warn!("nothing can happen any more");
-                    continue;
-                }
-            });
-        }
+        Ok(tokio::select! {
+            biased;
+            Some(()) = self.terminate.recv() => Happened::Signal(Stop::Terminated),
+            Some(()) = self.interrupt.recv() => Happened::Signal(Stop::Interrupted),
+            Some(()) = self.hang_up.recv() => Happened::Reload,
+            Some(request) = self.asked.recv() => Happened::Asked(request),
+            rung = self.alarm.rings() => {
+                rung?;
+                Happened::Alarm
+            }
+            () = heartbeat(&mut self.heartbeat) => Happened::Heartbeat,
+            Some(heard) = self.heard.recv() => Happened::Heard(heard),
+            () = settled(self.settled) => Happened::Settled,
+            Some(arrived) = self.arrived.recv() => Happened::Arrived(arrived),
+        })
     }
 }
 

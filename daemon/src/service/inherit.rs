@@ -35,3 +35,39 @@ pub(super) fn take(count: u16, names: &str) -> Vec<(String, OwnedFd)> {
     }
     taken
 }
+
+#[cfg(test)]
+mod tests {
+    use std::net::UdpSocket;
+    use std::process::{Command, Stdio};
+
+    use super::*;
+
+    /// A process of its own, for the numbers of open files are a process's.
+    #[test]
+    fn a_socket_goes_from_one_process_to_the_next() {
+        let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+        let port = socket.local_addr().unwrap().port();
+        let taking = ["--exact", "service::inherit::tests::taking", "--ignored", "--nocapture"];
+        let output = Command::new("sh")
+            .args(["-c", "exec \"$0\" \"$@\" 3<&0 </dev/null"])
+            .arg(std::env::current_exe().unwrap())
+            .args(taking)
+            .stdin(Stdio::from(OwnedFd::from(socket)))
+            .output()
+            .unwrap();
+        let text = String::from_utf8_lossy(&output.stdout).into_owned();
+        assert!(text.contains(&format!("ike took over port {port}")), "{output:?}");
+    }
+
+    #[test]
+    #[ignore = "runs in the process that the test above starts"]
+    fn taking() {
+        let taken = take(1, "ike");
+        let (name, fd) = taken.into_iter().next().unwrap();
+        let socket = UdpSocket::from(fd);
+        println!("{name} took over port {}", socket.local_addr().unwrap().port());
+        let this = pidfd_open(getpid(), PidfdFlags::empty()).unwrap();
+        assert!(pidfd_getfd(&this, FIRST, PidfdGetfdFlags::empty()).is_err(), "the original is closed");
+    }
+}

@@ -18,6 +18,8 @@ use rustix::net::{
 };
 use tracing::debug;
 
+use crate::clock;
+
 /// A line to whoever started the daemon.
 #[derive(Clone)]
 pub struct Manager(Option<Rc<Line>>);
@@ -62,8 +64,7 @@ impl Manager {
 
     /// It begins to read its files again. The next [`ready`](Self::ready) ends that.
     pub fn reloading(&self) {
-        let microseconds = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);
-        let microseconds = microseconds.tv_sec * 1_000_000 + microseconds.tv_nsec / 1_000;
+        let microseconds = clock::monotonic().as_micros();
         self.tell(&format!("RELOADING=1\nMONOTONIC_USEC={microseconds}"));
     }
 
