@@ -9,7 +9,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ike_pair::*;
-use ippriv::ike::{Event, How, OwnAuth};
+use ippriv::ike::wire::Id;
+use ippriv::ike::{Connect, Event, How, OwnAuth};
+use ippriv::secret::KeyMaterial;
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -53,8 +55,7 @@ fn a_published_secret_and_a_signature_do_as_well() {
     for signs in [false, true] {
         let mut relay = settings();
         let own = if signs {
-            let credentials =
-                ippriv::ike::Credentials { identity: ippriv::ike::wire::Id::fqdn("b"), key: signing_key(9) };
+            let credentials = ippriv::ike::Credentials { identity: Id::fqdn("b"), key: signing_key(9) };
             relay.peers.keys.insert(credentials.identity.clone(), credentials.key.public());
             OwnAuth::Signature(Arc::new(credentials))
         } else {
@@ -65,6 +66,40 @@ fn a_published_secret_and_a_signature_do_as_well() {
         pair.run(SECOND);
         pair.assert_agreement(1);
     }
+}
+
+/// A secret of the two stands for both signatures. Who has another one is refused by either side, and the
+/// published secret proves nothing of an identity that has one of its own.
+#[test]
+fn a_secret_of_the_two_proves_both() {
+    let secret = |octet: u8| KeyMaterial::new(vec![octet; 32]);
+    let neighbour = || Id::fqdn("b");
+    let with = |shown: OwnAuth, on_file: KeyMaterial| {
+        let mut relay = settings();
+        relay.peers.secrets.insert(neighbour(), on_file);
+        let mut pair = Pair::with(5, settings(), relay);
+        // With a key that is not the relay's, a signature would be refused.
+        let wish = Connect { peer_key: signing_key(1).public(), ..pair.wish(shown) };
+        pair.at(CLIENT, |endpoint, now| endpoint.connect(now, wish));
+        pair.run(SECOND);
+        pair
+    };
+    let shared = |octet| OwnAuth::SharedSecret { identity: neighbour(), secret: secret(octet) };
+    with(shared(1), secret(1)).assert_agreement(1);
+    let refused = |pair: &Pair| {
+        assert!(pair.hosts[CLIENT].kernel.is_empty());
+        pair.closed(CLIENT).iter().any(|reason| reason.contains("AUTHENTICATION_FAILED"))
+    };
+    assert!(refused(&with(shared(2), secret(1))));
+    let published_one = || OwnAuth::SharedSecret { identity: neighbour(), secret: published() };
+    assert!(refused(&with(published_one(), secret(1))));
+
+    // A peer that answers with anything but the secret of the two is not the one.
+    let mut pair = Pair::with(6, settings(), settings());
+    pair.connect(published_one());
+    pair.run(SECOND);
+    assert_eq!(pair.closed(CLIENT), [ippriv::ike::CloseReason::Unsigned.to_string()]);
+    assert!(pair.hosts[CLIENT].kernel.is_empty());
 }
 
 #[test]
@@ -199,7 +234,7 @@ fn who_is_not_the_relay_is_refused() {
 
     let mut pair = Pair::new(9);
     let mut wish = pair.wish(OwnAuth::Null);
-    wish.peer = ippriv::ike::wire::Id::fqdn("relay-b.example");
+    wish.peer = Id::fqdn("relay-b.example");
     pair.at(CLIENT, |endpoint, now| endpoint.connect(now, wish));
     pair.run(2 * SECOND);
     let expected = "IKE_AUTH: the peer says it is relay-a.example: expected relay-b.example";

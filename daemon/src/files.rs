@@ -5,9 +5,11 @@ use std::io::{self, Read as _, Write as _};
 use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 
+use ippriv::network::export::{BadPairPsk, PairPsk};
 use ippriv::network::{Network, ParseError as BadNetwork, PrivateKey, Refused, UnixTime};
 use ippriv::node;
 use ippriv::policy::{CipherPolicy, Mismatch, NotRead, ParseError, Policy};
+use ippriv::secret::KeyMaterial;
 use zeroize::Zeroizing;
 
 use crate::clock;
@@ -66,6 +68,14 @@ pub enum FilesError {
         /// Why.
         error: ippriv::network::BadKeyFile,
     },
+    /// The secret of two neighbours that is none.
+    #[error("{}: {error}", path.display())]
+    Psk {
+        /// Its path.
+        path: PathBuf,
+        /// Why.
+        error: BadPairPsk,
+    },
     /// The policy does not go with the network.
     #[error("{}: {error}", path.display())]
     Mismatch {
@@ -113,6 +123,9 @@ pub fn load(path: &Path) -> Result<Loaded, FilesError> {
             .check_identity(network.document(), key.public())
             .map_err(|error| FilesError::Mismatch { path: path.into(), error })?;
         files.identity = Some(key.into_signing_key());
+        for (neighbour, file) in &relay.overlay.psk {
+            files.secrets.insert(neighbour.clone(), pair_secret(&folder.join(file))?);
+        }
         files.ciphers.insert(relay.ciphers.clone(), policy.cipher_policy(&relay.ciphers)?);
     }
     if let Some(client) = &policy.client {
@@ -151,6 +164,20 @@ fn remember(folder: &Path, path: &Path, serial: u64) -> Result<(), FilesError> {
 }
 
 fn private_key(path: &Path) -> Result<PrivateKey, FilesError> {
+    let text = secret(path)?;
+    PrivateKey::from_pem(&text).map_err(|error| FilesError::Key { path: path.to_owned(), error })
+}
+
+/// The secret of two neighbours: a line of text, under the same rules as in the files of other people's daemons.
+fn pair_secret(path: &Path) -> Result<KeyMaterial, FilesError> {
+    let text = secret(path)?;
+    let line = text.trim_end_matches('\n').to_owned();
+    let psk = PairPsk::try_from(line).map_err(|error| FilesError::Psk { path: path.to_owned(), error })?;
+    Ok(psk.key())
+}
+
+/// The text of a file that nobody else may read.
+fn secret(path: &Path) -> Result<Zeroizing<String>, FilesError> {
     let fail = |error| FilesError::Io { path: path.to_owned(), error };
     let mut file = File::open(path).map_err(fail)?;
     let metadata = file.metadata().map_err(fail)?;
@@ -162,7 +189,7 @@ fn private_key(path: &Path) -> Result<PrivateKey, FilesError> {
     let room = usize::try_from(metadata.len()).unwrap_or(0) + 1;
     let mut text = Zeroizing::new(String::with_capacity(room));
     file.read_to_string(&mut text).map_err(fail)?;
-    PrivateKey::from_pem(&text).map_err(|error| FilesError::Key { path: path.to_owned(), error })
+    Ok(text)
 }
 
 fn read(path: &Path) -> Result<String, FilesError> {

@@ -79,7 +79,7 @@ pub enum Event {
 /// Who the peer is.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PeerAuthenticated {
-    /// The identity it showed; means nothing unless [`Self::how`] is a signature.
+    /// The identity it showed; means nothing unless [`Self::how`] is a signature or a secret of the two.
     pub identity: Id,
     /// How it showed it.
     pub how: How,
@@ -94,6 +94,8 @@ pub enum How {
     PublishedSecret,
     /// By a signature under the key on file for its identity.
     Signature,
+    /// By the secret on file for its identity, which nobody else has.
+    SharedSecret,
 }
 
 /// What the initiator asks for in its configuration payload (RFC 7296 §3.15).

@@ -77,8 +77,10 @@ pub enum CloseReason {
     /// The peer is not who it says it is.
     #[error("IKE_AUTH: {0}")]
     Unauthenticated(BadAuth),
-    /// The peer did not answer with a signature.
-    #[error("IKE_AUTH: the peer did not sign: expected a signature under its key")]
+    /// The peer answered with something that others could show as well.
+    #[error(
+        "IKE_AUTH: the peer did not prove who it is: expected a signature under its key, or the secret of the two"
+    )]
     Unsigned,
     /// Our own side cannot authenticate itself.
     #[error("IKE_AUTH: this host has no key of its own to sign with")]

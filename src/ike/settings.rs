@@ -101,6 +101,9 @@ pub struct Credentials {
 pub struct PeerTable {
     /// Keys of the peers that sign, by identity.
     pub keys: BTreeMap<Id, PublicKey>,
+    /// Secrets shared with one peer each, by its identity: for peers that cannot check our key or we theirs.
+    /// Towards them we prove ourselves with it too.
+    pub secrets: BTreeMap<Id, KeyMaterial>,
     /// What is done about the others.
     pub anonymous: Anonymous,
 }
@@ -124,6 +127,14 @@ pub enum OwnAuth {
     PublishedSecret(KeyMaterial),
     /// Ourselves, by signature.
     Signature(Arc<Credentials>),
+    /// Ourselves, by a secret that nobody has but the two of us. The peer has to show it too; its key is not
+    /// looked at.
+    SharedSecret {
+        /// What we call ourselves.
+        identity: Id,
+        /// The secret.
+        secret: KeyMaterial,
+    },
 }
 
 /// When ESP goes into UDP.
@@ -147,7 +158,7 @@ pub struct Connect {
     pub encapsulate: Encapsulate,
     /// Whom we expect.
     pub peer: Id,
-    /// The key it has to sign with.
+    /// The key it has to sign with, unless there is a secret of the two ([`OwnAuth::SharedSecret`]).
     pub peer_key: PublicKey,
     /// Who we are.
     pub own: OwnAuth,

@@ -336,7 +336,7 @@ impl Node {
         }
         match wanted.peer.how {
             How::Null | How::PublishedSecret => self.layer_wanted(sa, wanted),
-            _ => self.overlay_wanted(sa, wanted),
+            How::Signature | How::SharedSecret => self.overlay_wanted(sa, wanted),
         }
     }
 

@@ -1,7 +1,7 @@
 //! Overlay tunnels: what hides the telescopes between relays.
 //!
-//! Of two neighbours, the one whose name comes first opens the connection, so that there is one. The other
-//! opens it only when a packet waits for it.
+//! Of two neighbours, the one whose name comes first opens the connection, so that there is one; with other
+//! people's daemons it is the one whose address is lower. The other opens it only when a packet waits for it.
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
@@ -23,6 +23,7 @@ use crate::ike::{
 };
 use crate::network::Name;
 use crate::policy::TunnelTime;
+use crate::secret::KeyMaterial;
 use crate::telescope::{Neighbour, NeighbourNumber};
 use crate::time::Instant;
 
@@ -62,9 +63,17 @@ pub(super) struct Overlay {
 #[derive(Debug, Default)]
 pub(super) struct Overlays {
     all: BTreeMap<NeighbourNumber, Overlay>,
-    credentials: Option<Arc<Credentials>>,
-    tfc_padding: Option<u32>,
+    keeping: Option<Keeping>,
     time: TunnelTime,
+}
+
+/// How the tunnels are kept.
+#[derive(Debug)]
+pub(super) struct Keeping {
+    pub(super) credentials: Arc<Credentials>,
+    /// For neighbours that cannot check our key.
+    pub(super) secrets: BTreeMap<Name, KeyMaterial>,
+    pub(super) tfc_padding: Option<u32>,
 }
 
 /// A neighbour, as the network document describes it.
@@ -96,14 +105,8 @@ impl Overlay {
 
 impl Overlays {
     /// How overlays are kept from now on.
-    pub(super) fn configure(
-        &mut self,
-        credentials: Arc<Credentials>,
-        tfc_padding: Option<u32>,
-        time: TunnelTime,
-    ) {
-        self.credentials = Some(credentials);
-        self.tfc_padding = tfc_padding;
+    pub(super) fn configure(&mut self, keeping: Keeping, time: TunnelTime) {
+        self.keeping = Some(keeping);
         self.time = time;
     }
 
@@ -183,7 +186,7 @@ impl Overlays {
             address: overlay.address,
             pool: overlay.pool,
             keys: overlay.tunnel.keys(),
-            tfc_padding: self.tfc_padding,
+            tfc_padding: self.keeping.as_ref().and_then(|keeping| keeping.tfc_padding),
         };
         self.all.values().map(neighbour).collect()
     }
@@ -239,10 +242,16 @@ impl Node {
 
     fn connect_overlay(&mut self, number: NeighbourNumber) {
         let Some(own) = self.relay.as_ref().map(|role| role.model().address) else { return };
-        let (Some(credentials), Some(overlay)) =
-            (self.overlays.credentials.clone(), self.overlays.all.get(&number))
+        let (Some(keeping), Some(overlay)) = (self.overlays.keeping.as_ref(), self.overlays.all.get(&number))
         else {
             return;
+        };
+        let credentials = keeping.credentials.clone();
+        let own_auth = match keeping.secrets.get(&overlay.name) {
+            Some(secret) => {
+                OwnAuth::SharedSecret { identity: credentials.identity.clone(), secret: secret.clone() }
+            }
+            None => OwnAuth::Signature(credentials),
         };
         let address = overlay.address;
         let peer = (relay_id(&overlay.name), overlay.key.clone());
@@ -260,7 +269,7 @@ impl Node {
                 encapsulate: Encapsulate::BehindNat,
                 peer: peer.0,
                 peer_key: peer.1,
-                own: OwnAuth::Signature(credentials),
+                own: own_auth,
                 request: None,
                 local: vec![any],
                 remote: vec![any],

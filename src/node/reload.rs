@@ -2,6 +2,7 @@
 
 use super::client::Stage;
 use super::kernel::Part;
+use super::overlay::Keeping;
 use super::{Files, Node, NodeRefused, Then, start};
 use crate::control::Reloaded;
 use crate::network::Network;
@@ -24,7 +25,8 @@ impl Node {
         self.now = self.now.max(now);
         // all that can fail comes first
         let credentials = start::credentials(policy, files.identity, &network)?.map(std::sync::Arc::new);
-        let settings = start::settings(policy, &files.ciphers, &network, credentials.clone())?;
+        let settings =
+            start::settings(policy, (&files.ciphers, &files.secrets), &network, credentials.clone())?;
         let mut reloaded = Reloaded::default();
         if old.relay.is_some() != policy.relay.is_some() || old.client.is_some() != policy.client.is_some() {
             reloaded.restart.push("roles: a role is added or removed at the next start".to_owned());
@@ -45,7 +47,9 @@ impl Node {
                     .push("relay.exit: begins or ends to be an exit at the next start".to_owned());
             }
             if let Some(credentials) = credentials {
-                self.overlays.configure(credentials, relay.overlay.tfc_padding, relay.overlay.neighbours);
+                let tfc_padding = relay.overlay.tfc_padding;
+                let keeping = Keeping { credentials, secrets: files.secrets, tfc_padding };
+                self.overlays.configure(keeping, relay.overlay.neighbours);
             }
         }
         if network.serial() != self.network.serial() {

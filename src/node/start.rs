@@ -9,7 +9,7 @@ use ipnet::IpNet;
 
 use super::client::ClientRole;
 use super::kernel::KernelQueue;
-use super::overlay::{Known, Overlays, relay_id};
+use super::overlay::{Keeping, Known, Overlays, relay_id};
 use super::relay::RelayRole;
 use super::sockets::{IKE, NAT_TRAVERSAL, Sockets};
 use super::{Node, Purpose, Record};
@@ -20,7 +20,7 @@ use crate::ike::{
     Anonymous, Credentials, Endpoint, HalfOpen, Lifetimes, Path, PeerTable, Proposals, Retransmission,
     Settings, SocketId,
 };
-use crate::network::{self, ClientAuth, IdentityKey, Name, Network, linked};
+use crate::network::{self, ClientAuth, IdentityKey, Name, Network, Software, linked};
 use crate::policy::{self, CipherPolicy, Policy};
 use crate::secret::KeyMaterial;
 use crate::telescope::Relay;
@@ -44,6 +44,8 @@ pub struct Files {
     pub identity: Option<SigningKey>,
     /// The cipher policies, by name.
     pub ciphers: BTreeMap<Name, CipherPolicy>,
+    /// The secrets shared with one neighbour each, for neighbours that cannot check our key.
+    pub secrets: BTreeMap<Name, KeyMaterial>,
 }
 
 /// Why a policy does not go with a network document or its files.
@@ -89,7 +91,7 @@ impl Node {
         let mut ike_seed = [0; 32];
         entropy.secret_fill(&mut ike_seed);
         let credentials = credentials(policy, files.identity, &network)?.map(Arc::new);
-        let settings = settings(policy, &files.ciphers, &network, credentials.clone())?;
+        let settings = settings(policy, (&files.ciphers, &files.secrets), &network, credentials.clone())?;
         let mut node = Self {
             ike: Endpoint::new(settings, Seeded::new(ike_seed)),
             entropy,
@@ -112,7 +114,8 @@ impl Node {
         };
         if let (Some(relay), Some(credentials)) = (&policy.relay, credentials) {
             let overlay = &relay.overlay;
-            node.overlays.configure(credentials, overlay.tfc_padding, overlay.neighbours);
+            let keeping = Keeping { credentials, secrets: files.secrets, tfc_padding: overlay.tfc_padding };
+            node.overlays.configure(keeping, overlay.neighbours);
             node.add_neighbours(&relay.name, journal);
         }
         node.adopt(journal);
@@ -127,7 +130,7 @@ impl Node {
         let mut known: Vec<_> = self
             .network
             .neighbours(relay)
-            .filter_map(|other| Some((remembered.get(other.name.as_str()).copied(), known(own, other)?)))
+            .filter_map(|other| Some((remembered.get(other.name.as_str()).copied(), known(relay, other)?)))
             .collect();
         known.sort_by_key(|(number, _)| number.is_none());
         for (number, known) in known {
@@ -141,7 +144,8 @@ impl Node {
 
     /// Adds a neighbour that is new.
     pub(super) fn add_neighbour(&mut self, own: &Name, other: &network::Relay) {
-        if let Some(known) = known(own, other) {
+        let own = self.network.relay(own.as_str());
+        if let Some(known) = own.and_then(|own| known(own, other)) {
             let name = known.name.clone();
             let number = self.overlays.add(None, known, self.now);
             self.journal_neighbour(&name, number);
@@ -196,9 +200,13 @@ impl Node {
     }
 }
 
-fn known(own: &Name, other: &network::Relay) -> Option<Known> {
+fn known(own: &network::Relay, other: &network::Relay) -> Option<Known> {
     let key = public_key(&other.identity)?;
-    let opens = *own < other.name;
+    // Other people's daemons go by addresses, for their configuration knows no order of names.
+    let opens = match other.software {
+        Software::Ippriv => own.name < other.name,
+        Software::Strongswan | Software::Libreswan => own.address < other.address,
+    };
     let (name, address) = (other.name.clone(), other.address.into());
     Some(Known { name, address, pool: IpNet::V4(other.pool), key, opens })
 }
@@ -234,7 +242,7 @@ fn relay_role(role: &policy::Relay, network: &Network) -> Option<RelayRole> {
 /// The engine's settings for both roles.
 pub(super) fn settings(
     policy: &Policy,
-    ciphers: &BTreeMap<Name, CipherPolicy>,
+    (ciphers, secrets): (&BTreeMap<Name, CipherPolicy>, &BTreeMap<Name, KeyMaterial>),
     network: &Network,
     credentials: Option<Arc<Credentials>>,
 ) -> Result<Settings, NodeRefused> {
@@ -280,6 +288,7 @@ pub(super) fn settings(
             keys: keys
                 .filter_map(|other| Some((relay_id(&other.name), public_key(&other.identity)?)))
                 .collect(),
+            secrets: secrets.iter().map(|(name, secret)| (relay_id(name), secret.clone())).collect(),
             anonymous: Anonymous { null: relay.is_some(), published_secret },
         },
         datagram: DATAGRAM,

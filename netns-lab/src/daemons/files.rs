@@ -10,7 +10,7 @@ use ippriv::network::{
 };
 use rustix::rand::{GetRandomFlags, getrandom};
 
-use crate::net::Net;
+use crate::net::{Net, Node};
 use crate::scenario::LabError;
 
 /// The policy, in a host's folder.
@@ -56,6 +56,10 @@ pub struct Plan {
     pub classical: bool,
     /// Relays that something else than `ipprivd` runs: what the document says of them.
     pub foreign: BTreeMap<String, (Software, IdentityKey, ClientAuth)>,
+    /// Secrets that relays with `ipprivd` share with a neighbour, by relay and neighbour.
+    pub secrets: BTreeMap<(String, String), String>,
+    /// How clients come to relays with `ipprivd`: anonymously if this is not said.
+    pub clients: Option<ClientAuth>,
     /// Further lines of every relay's section.
     pub relay_lines: String,
     /// Further lines of every client's section.
@@ -134,7 +138,7 @@ fn failed(error: impl std::fmt::Display) -> LabError {
 }
 
 /// Writes every host's files.
-pub(super) fn write(net: &Net, plan: &Plan) -> Result<(), LabError> {
+pub(super) fn write(net: &Net, plan: &Plan) -> Result<Vec<Relay>, LabError> {
     let operator = key()?;
     let mut relays = Vec::new();
     for node in net.relays() {
@@ -146,7 +150,8 @@ pub(super) fn write(net: &Net, plan: &Plan) -> Result<(), LabError> {
                 let name = node.name().parse().map_err(failed)?;
                 let pem = key.to_pem(Purpose::Identity, Some(&name));
                 node.write_file(IDENTITY, pem.as_bytes())?;
-                (Software::Ippriv, IdentityKey::Ed25519(key.public()), ClientAuth::Anonymous)
+                let clients = plan.clients.clone().unwrap_or(ClientAuth::Anonymous);
+                (Software::Ippriv, IdentityKey::Ed25519(key.public()), clients)
             }
         };
         let mut roles = BTreeSet::from([Role::Entry, Role::Middle]);
@@ -159,7 +164,8 @@ pub(super) fn write(net: &Net, plan: &Plan) -> Result<(), LabError> {
             software,
             clients,
             pool: offered.pool,
-            pool6: offered.pool6.filter(|_| offered.exit),
+            // libreswan has no addresses of IPv6 for clients.
+            pool6: offered.pool6.filter(|_| offered.exit && software == Software::Ippriv),
             roles,
             exit: offered.exit.then(ExitSummary::default),
             operator: None,
@@ -180,6 +186,7 @@ pub(super) fn write(net: &Net, plan: &Plan) -> Result<(), LabError> {
     let signature = operator.sign(&document, name);
     let text = edit::add_signature(&document.to_yaml(), &signature).map_err(failed)?;
     Network::parse(&text).map_err(failed)?;
+    let described = document.relays;
     let relays: BTreeSet<&str> =
         net.relays().map(|node| node.name()).filter(|name| plan.runs(name)).collect();
     let hosts: BTreeSet<&str> = relays.iter().copied().chain(plan.clients()).collect();
@@ -202,11 +209,24 @@ pub(super) fn write(net: &Net, plan: &Plan) -> Result<(), LabError> {
             let exit = if node.relay().is_some_and(|relay| relay.exit) { "  exit: {}\n" } else { "" };
             let _ =
                 write!(policy, "relay:\n  name: {host}\n  identity: {IDENTITY}\n{exit}{}", plan.relay_lines);
+            policy.push_str(&secrets(node, plan)?);
         }
         if plan.clients().any(|client| client == host) {
             policy.push_str(&plan.client_policy(host, node.address4()));
         }
         node.write_file(POLICY, policy.as_bytes())?;
     }
-    Ok(())
+    Ok(described)
+}
+
+/// Writes the secrets a relay shares with neighbours, and the lines of its policy that name the files.
+fn secrets(node: Node<'_>, plan: &Plan) -> Result<String, LabError> {
+    let mut lines = String::new();
+    for ((relay, neighbour), secret) in &plan.secrets {
+        if relay == node.name() {
+            node.write_file(&format!("{neighbour}.psk"), format!("{secret}\n").as_bytes())?;
+            let _ = writeln!(lines, "      {neighbour}: {neighbour}.psk");
+        }
+    }
+    Ok(if lines.is_empty() { lines } else { format!("  overlay:\n    psk:\n{lines}") })
 }

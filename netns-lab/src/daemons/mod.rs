@@ -10,6 +10,7 @@ use std::path::PathBuf;
 use std::thread;
 use std::time::Duration;
 
+use ippriv::network::Relay;
 use serde_json::Value;
 
 use crate::net::{Background, Net, NetError, RawOutput};
@@ -28,6 +29,7 @@ const POLL: Duration = Duration::from_millis(20);
 #[derive(Debug)]
 pub struct Daemons<'net> {
     net: &'net Net,
+    relays: Vec<Relay>,
     running: BTreeMap<String, Background>,
     key_log: bool,
 }
@@ -38,8 +40,8 @@ impl<'net> Daemons<'net> {
     /// # Errors
     /// [`LabError`] when a file cannot be made or written.
     pub fn prepare(net: &'net Net, plan: &Plan) -> Result<Self, LabError> {
-        files::write(net, plan)?;
-        Ok(Self { net, running: BTreeMap::new(), key_log: plan.key_log })
+        let relays = files::write(net, plan)?;
+        Ok(Self { net, relays, running: BTreeMap::new(), key_log: plan.key_log })
     }
 
     /// Writes every host's files and starts all daemons, the clients' last.
@@ -55,6 +57,12 @@ impl<'net> Daemons<'net> {
             daemons.start(client)?;
         }
         Ok(daemons)
+    }
+
+    /// All relays as the network document describes them.
+    #[must_use]
+    pub fn relays(&self) -> &[Relay] {
+        &self.relays
     }
 
     /// Starts one daemon and waits until it serves.

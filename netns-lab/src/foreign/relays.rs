@@ -53,6 +53,11 @@ pub struct Plan<'a> {
     pub ours: &'a [Relay],
 }
 
+/// Relays whose keys are made, and whose daemons do not run yet.
+pub struct Pending<'net> {
+    prepared: Vec<Prepared<'net>>,
+}
+
 /// A relay before its daemon runs.
 struct Prepared<'net> {
     node: Node<'net>,
@@ -71,22 +76,7 @@ impl<'net> Relays<'net> {
     /// # Errors
     /// [`ForeignError`] with the log of the daemon that fails.
     pub fn start(net: &'net Net, plan: &Plan<'_>) -> Result<Self, ForeignError> {
-        let mut prepared = Vec::new();
-        for (number, (name, software)) in (1..).zip(plan.software) {
-            prepared.extend(prepare(net.node(name)?, *software, number, &plan.clients)?);
-        }
-        let relays: Vec<Relay> =
-            prepared.iter().map(|one| one.relay.clone()).chain(plan.ours.iter().cloned()).collect();
-        let mut running = BTreeMap::new();
-        for one in prepared {
-            let neighbours = neighbours(plan, &relays, &one.relay)?;
-            let export = ForeignRelay { relay: &one.relay, neighbours }.export()?;
-            let host = one.start(export)?;
-            running.insert(host.relay.name.to_string(), host);
-        }
-        let relays = Self { running };
-        relays.wait_for_overlays(net, plan)?;
-        Ok(relays)
+        Pending::prepare(net, plan.software, &plan.clients)?.start(net, plan)
     }
 
     /// The relay called `name`.
@@ -122,6 +112,47 @@ impl<'net> Relays<'net> {
             }
         }
         Ok(())
+    }
+}
+
+impl<'net> Pending<'net> {
+    /// Makes the keys of all relays that do not run our own software.
+    ///
+    /// # Errors
+    /// [`ForeignError`] when a key cannot be made.
+    pub fn prepare(
+        net: &'net Net,
+        software: &[(&str, Software)],
+        clients: &ClientAuth,
+    ) -> Result<Self, ForeignError> {
+        let mut prepared = Vec::new();
+        for (number, (name, software)) in (1..).zip(software) {
+            prepared.extend(prepare(net.node(name)?, *software, number, clients)?);
+        }
+        Ok(Self { prepared })
+    }
+
+    /// Their entries in the network document.
+    pub fn relays(&self) -> impl Iterator<Item = &Relay> {
+        self.prepared.iter().map(|one| &one.relay)
+    }
+
+    /// Starts their daemons and waits until the overlays between them are up; the plan's software is not looked at.
+    ///
+    /// # Errors
+    /// [`ForeignError`] with the log of the daemon that fails.
+    pub fn start(self, net: &'net Net, plan: &Plan<'_>) -> Result<Relays<'net>, ForeignError> {
+        let relays: Vec<Relay> = self.relays().cloned().chain(plan.ours.iter().cloned()).collect();
+        let mut running = BTreeMap::new();
+        for one in self.prepared {
+            let neighbours = neighbours(plan, &relays, &one.relay)?;
+            let export = ForeignRelay { relay: &one.relay, neighbours }.export()?;
+            let host = one.start(export)?;
+            running.insert(host.relay.name.to_string(), host);
+        }
+        let relays = Relays { running };
+        relays.wait_for_overlays(net, plan)?;
+        Ok(relays)
     }
 }
 
@@ -254,7 +285,13 @@ fn neighbours<'a>(
 /// # Errors
 /// [`ForeignError::Psk`] when the names make it too long.
 pub fn pair_psk(left: &str, right: &str) -> Result<PairPsk, ForeignError> {
-    Ok(PairPsk::try_from(format!("the lab's secret of {left} and {right}, and nobody else's"))?)
+    Ok(PairPsk::try_from(pair_psk_text(left, right))?)
+}
+
+/// The same as text, for files.
+#[must_use]
+pub fn pair_psk_text(left: &str, right: &str) -> String {
+    format!("the lab's secret of {left} and {right}, and nobody else's")
 }
 
 impl<'net> Prepared<'net> {

@@ -74,7 +74,8 @@ pub const ALL: &[&[Scenario]] = &[
     faults::ALL,
     command::ALL,
     secrets::ALL,
-    interop::ALL,
+    interop::ALL[0],
+    interop::ALL[1],
 ];
 
 /// All scenarios, one after the other.

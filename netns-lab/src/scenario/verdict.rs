@@ -45,6 +45,12 @@ impl Verdicts {
         self.check(name, found == expected, evidence);
     }
 
+    /// How many were not as they had to be, so far.
+    #[must_use]
+    pub fn failures(&self) -> usize {
+        self.list.iter().filter(|verdict| !verdict.pass).count()
+    }
+
     /// The verdicts in order.
     #[must_use]
     pub fn into_list(self) -> Vec<Verdict> {

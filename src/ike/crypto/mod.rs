@@ -6,7 +6,7 @@
 //! - [`algorithm`]: names of what a proposal negotiates, [`IkeSuite`];
 //! - [`exchange`]: Diffie-Hellman and ML-KEM ([`KeyExchange`], [`respond`]);
 //! - [`schedule`]: the SK_ keys and KEYMAT ([`KeySchedule`]);
-//! - [`protect`]: the Encrypted payload and its fragments ([`protect()`], [`unprotect`]);
+//! - [`mod@protect`]: the Encrypted payload and its fragments ([`protect()`], [`unprotect`]);
 //! - [`key`], [`auth`]: signatures, shared secrets and what the AUTH payload covers;
 //! - [`cookie`], [`nat`]: the two hashes of IKE_SA_INIT.
 

@@ -16,8 +16,8 @@ use crate::ike::event::{Event, How, Path, PeerAuthenticated};
 use crate::ike::reason::{CloseReason, Step};
 use crate::ike::settings::Encapsulate;
 use crate::ike::wire::{
-    Direction, Exchange, Header, KeMethod, MessageId, Notify, NotifyType, Packet, Payload, encode_clear,
-    encode_payloads,
+    AuthMethod, Direction, Exchange, Header, KeMethod, MessageId, Notify, NotifyType, Packet, Payload,
+    encode_clear, encode_payloads,
 };
 use crate::time::Instant;
 
@@ -229,11 +229,15 @@ impl Accepting {
             let reason = CloseReason::Misbehaved(Step::Auth);
             return self.fail(cx, path, header, Notify::new(NotifyType::INVALID_SYNTAX), reason);
         };
+        let peers = &cx.settings.peers;
+        // Who shows a secret of the two is answered with it.
+        let secret = peers.secrets.get(&id).filter(|_| method == AuthMethod::SHARED_KEY);
         let checked = match &cx.settings.credentials {
-            // RFC 8420 §2: not to who does not announce it.
-            Some(credentials) if self.ed25519 => {
-                check_initiator(&covered, &cx.settings.peers, &id, (method, &data))
-                    .map(|how| (how, prove_responder(&covered, credentials), credentials.identity.clone()))
+            // RFC 8420 §2: Ed25519 is not for who does not announce it.
+            Some(credentials) if self.ed25519 || secret.is_some() => {
+                check_initiator(&covered, peers, &id, (method, &data)).map(|how| {
+                    (how, prove_responder(&covered, credentials, secret), credentials.identity.clone())
+                })
             }
             Some(_) | None => Err(CloseReason::NoCredentials),
         };

@@ -4,13 +4,14 @@ use super::generation::Generation;
 use super::init::Transcript;
 use crate::ike::crypto::auth::IntermediateAuth;
 use crate::ike::crypto::{
-    AuthOctets, PublicKey, Role, null_auth, psk_auth, sign_auth, verify_auth, verify_null_auth,
+    AuthOctets, KeySchedule, Role, null_auth, psk_auth, sign_auth, verify_auth, verify_null_auth,
     verify_psk_auth,
 };
 use crate::ike::event::How;
 use crate::ike::reason::CloseReason;
-use crate::ike::settings::{Credentials, OwnAuth, PeerTable};
+use crate::ike::settings::{Connect, Credentials, OwnAuth, PeerTable};
 use crate::ike::wire::{AuthMethod, Id, MessageId, Payload};
+use crate::secret::KeyMaterial;
 
 /// What authentication covers besides the identity.
 pub(super) struct Covered<'a> {
@@ -40,39 +41,54 @@ pub(super) fn prove(covered: &Covered<'_>, own: &OwnAuth, id: &Id) -> Payload {
         OwnAuth::Null => {
             Payload::Auth { method: AuthMethod::NULL, data: null_auth(keys, Role::Initiator, &octets) }
         }
-        OwnAuth::PublishedSecret(secret) => Payload::Auth {
-            method: AuthMethod::SHARED_KEY,
-            data: psk_auth(keys.prf(), secret.expose(), &octets),
-        },
+        OwnAuth::PublishedSecret(secret) | OwnAuth::SharedSecret { secret, .. } => {
+            shared(&covered.sa.keys, secret, &octets)
+        }
         OwnAuth::Signature(credentials) => sign(credentials, &octets),
     }
 }
 
-/// The AUTH payload of a responder: always a signature.
-pub(super) fn prove_responder(covered: &Covered<'_>, credentials: &Credentials) -> Payload {
-    sign(credentials, &covered.octets(Role::Responder, &credentials.identity))
+/// The AUTH payload of a responder: a signature, or to who has shown a secret of the two, that secret.
+pub(super) fn prove_responder(
+    covered: &Covered<'_>,
+    credentials: &Credentials,
+    secret: Option<&KeyMaterial>,
+) -> Payload {
+    let octets = covered.octets(Role::Responder, &credentials.identity);
+    secret.map_or_else(|| sign(credentials, &octets), |secret| shared(&covered.sa.keys, secret, &octets))
+}
+
+fn shared(keys: &KeySchedule, secret: &KeyMaterial, octets: &[u8]) -> Payload {
+    Payload::Auth { method: AuthMethod::SHARED_KEY, data: psk_auth(keys.prf(), secret.expose(), octets) }
 }
 
 fn sign(credentials: &Credentials, octets: &[u8]) -> Payload {
     Payload::Auth { method: AuthMethod::DIGITAL_SIGNATURE, data: sign_auth(&credentials.key, octets) }
 }
 
-/// Checks that the responder is the one we expect. Nothing but a signature under its key will do: otherwise
-/// anyone on the path could be the relay.
+/// Checks that the responder is the one we expect. Nothing but a signature under its key will do, or the secret
+/// of the two if that is how we proved ourselves: otherwise anyone on the path could be the relay.
 pub(super) fn check_responder(
     covered: &Covered<'_>,
-    (expected, key): (&Id, &PublicKey),
+    connect: &Connect,
     found: &Id,
     (method, data): (AuthMethod, &[u8]),
 ) -> Result<(), CloseReason> {
-    if found != expected {
-        return Err(CloseReason::WrongIdentity { found: found.clone(), expected: expected.clone() });
+    if *found != connect.peer {
+        return Err(CloseReason::WrongIdentity { found: found.clone(), expected: connect.peer.clone() });
+    }
+    let octets = covered.octets(Role::Responder, found);
+    if let OwnAuth::SharedSecret { secret, .. } = &connect.own {
+        if method != AuthMethod::SHARED_KEY {
+            return Err(CloseReason::Unsigned);
+        }
+        return verify_psk_auth(covered.sa.keys.prf(), secret.expose(), data, &octets)
+            .map_err(CloseReason::Unauthenticated);
     }
     if method == AuthMethod::NULL || method == AuthMethod::SHARED_KEY {
         return Err(CloseReason::Unsigned);
     }
-    verify_auth(key, method, data, &covered.octets(Role::Responder, found))
-        .map_err(CloseReason::Unauthenticated)
+    verify_auth(&connect.peer_key, method, data, &octets).map_err(CloseReason::Unauthenticated)
 }
 
 /// Checks who an initiator is, and that we serve it.
@@ -91,10 +107,16 @@ pub(super) fn check_initiator(
             Ok(How::Null)
         }
         AuthMethod::SHARED_KEY => {
-            let secret = peers.anonymous.published_secret.as_ref().ok_or_else(unknown)?;
+            // What everyone knows proves nothing of who has a secret with us.
+            let (secret, how) = match peers.secrets.get(id) {
+                Some(secret) => (secret, How::SharedSecret),
+                None => {
+                    (peers.anonymous.published_secret.as_ref().ok_or_else(unknown)?, How::PublishedSecret)
+                }
+            };
             verify_psk_auth(keys.prf(), secret.expose(), data, &octets)
                 .map_err(CloseReason::Unauthenticated)?;
-            Ok(How::PublishedSecret)
+            Ok(how)
         }
         AuthMethod::NULL => Err(unknown()),
         _ => {

@@ -396,7 +396,11 @@ impl Connecting {
             Some(kind) => Err(CloseReason::ChildRefused(kind)),
             None => keyed.child(cx, &connect, spi, &mut contents),
         };
-        let peer = PeerAuthenticated { identity: connect.peer, how: How::Signature };
+        let how = match connect.own {
+            OwnAuth::SharedSecret { .. } => How::SharedSecret,
+            OwnAuth::Null | OwnAuth::PublishedSecret(_) | OwnAuth::Signature(_) => How::Signature,
+        };
+        let peer = PeerAuthenticated { identity: connect.peer, how };
         cx.event(Event::Established(peer.clone()));
         let mut sa = Established::new(cx, keyed.sa, path, peer, keyed.nat);
         let result = match made {
@@ -442,7 +446,7 @@ impl Keyed {
             message_id,
             sa: &self.sa,
         };
-        check_responder(&covered, (&connect.peer, &connect.peer_key), id, (*method, data))
+        check_responder(&covered, connect, id, (*method, data))
     }
 
     /// The first child SA.
@@ -526,6 +530,7 @@ fn auth_request(
         OwnAuth::Null => Id::NULL,
         OwnAuth::PublishedSecret(_) => Id::key_id(cx.random::<16>().to_vec()),
         OwnAuth::Signature(credentials) => credentials.identity.clone(),
+        OwnAuth::SharedSecret { identity, .. } => identity.clone(),
     };
     let covered = Covered {
         transcript: &keyed.transcript,

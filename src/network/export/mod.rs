@@ -14,6 +14,7 @@ use std::collections::BTreeMap;
 use zeroize::Zeroizing;
 
 use super::{Name, PublishedPsk, Relay, Software};
+use crate::secret::KeyMaterial;
 
 pub use file::{Access, Export, File};
 pub use key::libreswan_key;
@@ -157,6 +158,12 @@ impl ForeignRelay<'_> {
 }
 
 impl PairPsk {
+    /// The secret as IKE takes it: its ASCII characters (RFC 7296 section 2.15).
+    #[must_use]
+    pub fn key(&self) -> KeyMaterial {
+        KeyMaterial::new(self.0.as_bytes().to_vec())
+    }
+
     /// The secret, for configuration files.
     fn expose(&self) -> &str {
         &self.0

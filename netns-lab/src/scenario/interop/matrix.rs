@@ -50,6 +50,9 @@ pub struct Cell {
     pub state: State,
     /// The scenarios that tried it.
     pub scenarios: Vec<&'static str>,
+    /// Why it cannot work.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub why: Option<&'static str>,
 }
 
 /// Whether it works.
@@ -63,6 +66,8 @@ pub enum State {
     Works,
     /// Somebody says it does not.
     Fails,
+    /// It cannot, whoever tries.
+    Impossible,
 }
 
 /// All cells. Serialized as rows, each with a cell for either daemon.
@@ -79,6 +84,12 @@ struct Row {
     strongswan: Cell,
     libreswan: Cell,
 }
+
+/// What need not be tried.
+const IMPOSSIBLE: &[(Place, &str)] = &[(
+    Place::ours(Position::Client, Software::Libreswan),
+    "our relays prove themselves with Ed25519 keys, which libreswan up to 5.2 cannot check",
+)];
 
 const POSITIONS: [Position; 5] =
     [Position::Entry, Position::Middle, Position::Exit, Position::Neighbour, Position::Client];
@@ -102,6 +113,10 @@ impl Matrix {
     #[must_use]
     pub fn new(covers: &[(&'static str, &[Place])], passed: &BTreeMap<&str, bool>) -> Self {
         let mut cells: BTreeMap<Place, Cell> = BTreeMap::new();
+        for (place, why) in IMPOSSIBLE {
+            let cell = Cell { state: State::Impossible, scenarios: Vec::new(), why: Some(why) };
+            cells.insert(*place, cell);
+        }
         for (scenario, places) in covers {
             let Some(pass) = passed.get(scenario) else { continue };
             for place in *places {
@@ -145,6 +160,7 @@ impl State {
             Self::Untried => "untried",
             Self::Works => "works",
             Self::Fails => "fails",
+            Self::Impossible => "impossible",
         }
     }
 }
@@ -166,7 +182,7 @@ mod tests {
         let failed = &row(Beside::Ours, Position::Entry).strongswan;
         assert_eq!((failed.state, failed.scenarios.as_slice()), (State::Fails, &["a", "b"][..]));
         assert_eq!(row(Beside::Stock, Position::Exit).libreswan.state, State::Works);
-        assert_eq!(row(Beside::Ours, Position::Client).libreswan.state, State::Untried);
+        assert_eq!(row(Beside::Ours, Position::Middle).libreswan.state, State::Untried);
         assert_eq!(matrix.to_string().lines().count(), 11);
     }
 }

@@ -16,6 +16,8 @@ use crate::net::Node;
 /// charon's settings on a client.
 const CHARON: &str =
     "charon {\n install_routes = no\n plugins { bypass-lan { load = no }\n resolve { load = no } }\n}\n";
+/// What clients propose for IKE SAs.
+const IKE: &str = "aes128gcm16-prfsha256-x25519";
 /// Identifier of the interface before the first hop's.
 const INTERFACES: u32 = 10;
 /// How long a rekeying may take.
@@ -27,6 +29,8 @@ pub(super) struct Telescope<'net> {
     pub(super) node: Node<'net>,
     pub(super) daemon: Daemon<'net>,
     hops: Vec<Hop>,
+    /// strongSwan's proposal for IKE SAs.
+    ike: &'static str,
 }
 
 /// One of its layers.
@@ -40,13 +44,18 @@ impl<'net> Telescope<'net> {
     /// A strongSwan, which shows relays a published key.
     pub(super) fn strongswan(node: Node<'net>) -> Result<Self, ForeignError> {
         let daemon = StrongSwan::start(node, &[File::new("/etc/strongswan.d/client.conf", CHARON)])?;
-        Ok(Self { node, daemon: Daemon::StrongSwan(daemon), hops: Vec::new() })
+        Ok(Self { node, daemon: Daemon::StrongSwan(daemon), hops: Vec::new(), ike: IKE })
     }
 
     /// A libreswan, which is anonymous.
     pub(super) fn libreswan(node: Node<'net>) -> Result<Self, ForeignError> {
         let daemon = LibreswanKeys::generate(node)?.start(&[])?;
-        Ok(Self { node, daemon: Daemon::Libreswan(daemon), hops: Vec::new() })
+        Ok(Self { node, daemon: Daemon::Libreswan(daemon), hops: Vec::new(), ike: IKE })
+    }
+
+    /// The same with another proposal for IKE SAs, if it is a strongSwan.
+    pub(super) fn proposing(self, ike: &'static str) -> Self {
+        Self { ike, ..self }
     }
 
     /// One more layer, to `relay`, from the address that the relay before gave.
@@ -65,7 +74,7 @@ impl<'net> Telescope<'net> {
                 let name = format!("/etc/swanctl/pubkey/{}.pem", relay.name);
                 daemon.add(&File::new(name, pem(&relay.identity)))?;
                 let name = format!("/etc/swanctl/conf.d/{connection}.conf");
-                daemon.add(&File::new(name, swanctl(number, local, relay)))?;
+                daemon.add(&File::new(name, swanctl(number, local, relay, self.ike)))?;
                 daemon.initiate(&connection, "net")?;
                 let sas = daemon.sas()?;
                 let sa = sas.into_iter().find(|sa| sa.connection == connection && sa.established);
@@ -162,7 +171,7 @@ impl Hop {
     }
 }
 
-fn swanctl(number: u32, local: IpAddr, relay: &Relay) -> String {
+fn swanctl(number: u32, local: IpAddr, relay: &Relay, ike: &str) -> String {
     // Whom charon cannot convince is for the relay to say.
     let psk = match &relay.clients {
         ClientAuth::Psk(psk) => psk.as_str(),
@@ -170,7 +179,7 @@ fn swanctl(number: u32, local: IpAddr, relay: &Relay) -> String {
     };
     format!(
         "connections {{ hop{number} {{\n version = 2\n local_addrs = {local}\n remote_addrs = {address}\n \
-         proposals = aes128gcm16-prfsha256-x25519\n vips = 0.0.0.0\n mobike = no\n send_cert = never\n \
+         proposals = {ike}\n vips = 0.0.0.0\n mobike = no\n send_cert = never\n \
          send_certreq = no\n if_id_in = {number}\n if_id_out = {number}\n \
          local {{ auth = psk\n id = keyid:circuit-1-hop-{number} }}\n \
          remote {{ auth = pubkey\n pubkeys = {name}.pem\n id = fqdn:{name} }}\n \

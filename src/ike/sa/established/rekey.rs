@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::children::later;
 use super::requests::{Origin, Refusal, answer_ke};
 use super::{CONFIRMED, Established, IkeOffer, Member, Purpose, Standing, Task, Unconfirmed};
-use crate::ike::crypto::{Nonces, Role};
+use crate::ike::crypto::{Nonces, Prf, Role};
 use crate::ike::proposal::{IkeOffer as Offer, IkeProposal};
 use crate::ike::reason::{CloseReason, Step};
 use crate::ike::sa::Cx;
@@ -23,15 +23,19 @@ const PATIENCE: Duration = Duration::from_secs(120);
 
 /// The proposals for a new IKE SA. Further key exchanges are left to the first one: the new keys come from the
 /// old ones and so are no weaker (RFC 9370 §2.2.4).
-pub(super) fn proposals(cx: &Cx<'_>, spi: IkeSpi) -> Vec<Proposal> {
-    offer(cx).to_wire(Some(spi))
+pub(super) fn proposals(cx: &Cx<'_>, prf: Prf, spi: IkeSpi) -> Vec<Proposal> {
+    offer(&cx.settings.proposals.ike, prf).to_wire(Some(spi))
 }
 
-fn offer(cx: &Cx<'_>) -> Offer {
+/// What we agree to while `prf` is the PRF. It stays if our settings still have it: strongSwan 5.9 makes the new
+/// keys with the old PRF alone, where RFC 7296 §2.18 has the new one expand them.
+fn offer(all: &Offer, prf: Prf) -> Offer {
+    let stays = all.0.iter().any(|proposal| proposal.prf.contains(&prf));
     let mut plain: Vec<IkeProposal> = Vec::new();
-    for proposal in &cx.settings.proposals.ike.0 {
-        let proposal = IkeProposal { additional: Vec::new(), ..proposal.clone() };
-        if !plain.contains(&proposal) {
+    for proposal in &all.0 {
+        let mut proposal = IkeProposal { additional: Vec::new(), ..proposal.clone() };
+        proposal.prf.retain(|other| !stays || *other == prf);
+        if !proposal.prf.is_empty() && !plain.contains(&proposal) {
             plain.push(proposal);
         }
     }
@@ -60,7 +64,9 @@ impl Established {
             return Err(NotifyType::INVALID_SYNTAX.into());
         };
         let sent = contents.ke.as_ref().map(|(method, _)| *method);
-        let chosen = offer(cx).select(&sa, sent).ok_or(NotifyType::NO_PROPOSAL_CHOSEN)?;
+        let chosen = offer(&cx.settings.proposals.ike, old.prf())
+            .select(&sa, sent)
+            .ok_or(NotifyType::NO_PROPOSAL_CHOSEN)?;
         let peer_spi = chosen
             .peer_spi
             .filter(|spi| *spi != IkeSpi::ZERO && chosen.suite.additional.is_empty())
@@ -163,7 +169,9 @@ impl Established {
         else {
             return Err(CloseReason::Misbehaved(step));
         };
-        let chosen = offer(cx).check(&sa).map_err(|_| CloseReason::NoProposal(step))?;
+        let chosen = offer(&cx.settings.proposals.ike, member.sa.keys.prf())
+            .check(&sa)
+            .map_err(|_| CloseReason::NoProposal(step))?;
         let peer_spi = chosen.peer_spi.ok_or(CloseReason::Misbehaved(step))?;
         if chosen.suite.ke != made.ke.method || method != made.ke.method {
             return Err(CloseReason::NoProposal(step));
@@ -235,5 +243,23 @@ impl Established {
         if self.held.as_ref().is_some_and(|held| held.spi == spi) {
             self.held = None;
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_prf_stays_while_the_settings_have_it() {
+        let all = Offer::default();
+        for prf in [Prf::HmacSha256, Prf::HmacSha384] {
+            let offered = offer(&all, prf);
+            assert!(offered.0.iter().all(|proposal| proposal.prf == [prf] && proposal.additional.is_empty()));
+            assert!(!offered.0.is_empty());
+        }
+        let others: Vec<Prf> =
+            offer(&all, Prf::HmacSha512).0.iter().flat_map(|one| one.prf.clone()).collect();
+        assert!(others.contains(&Prf::HmacSha256) && others.contains(&Prf::HmacSha384));
     }
 }

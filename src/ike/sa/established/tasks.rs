@@ -176,9 +176,11 @@ impl Established {
         spi: IkeSpi,
         ke: Option<KeMethod>,
     ) -> Result<(), CloseReason> {
-        let Some(method) = ke.or_else(|| self.current().map(|member| member.sa.suite.ke)) else {
+        let Some((method, prf)) = self.current().map(|member| (member.sa.suite.ke, member.sa.suite.prf))
+        else {
             return Ok(());
         };
+        let method = ke.unwrap_or(method);
         let offer = IkeOffer {
             spi: cx.new_ike_spi(),
             nonce: cx.random::<NONCE>().to_vec(),
@@ -186,7 +188,7 @@ impl Established {
             collision: None,
         };
         let payloads = [
-            Payload::Sa(super::rekey::proposals(cx, offer.spi)),
+            Payload::Sa(super::rekey::proposals(cx, prf, offer.spi)),
             Payload::Nonce(offer.nonce.clone()),
             offer.ke.payload().map_err(|error| CloseReason::KeyExchange(Step::CreateChild, error))?,
         ];
