@@ -166,7 +166,8 @@ impl Daemon {
                 | node::Output::Event(_)
                 | node::Output::Reply(..)
                 | node::Output::Open(..)
-                | node::Output::Close(_) => {}
+                | node::Output::Close(_)
+                | node::Output::KeyLog(_) => {}
             }
         }
         sent
