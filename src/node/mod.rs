@@ -36,7 +36,7 @@ pub use io::{Binding, CommandId, Input, OpId, Output, Record};
 pub use key_log::{KeyLine, KeyTable};
 pub use start::{Files, NodeRefused};
 
-use crate::control::{Command, Event, RefusalCode, Reply};
+use crate::control::{Command, Event, Private, RefusalCode, Reply};
 use crate::entropy::Seeded;
 use crate::ike::{self, ChildId, ChildRefusal, ChildWanted, Endpoint, How, SaHandle};
 use crate::network::Network;
@@ -135,6 +135,8 @@ impl Node {
         self.set_books();
         self.open_sockets();
         self.rebind();
+        let version = env!("CARGO_PKG_VERSION").to_owned();
+        self.event(Event::Started { version, adopted: self.adopted });
         self.overlays.start(self.now);
         self.start_circuits();
     }
@@ -292,6 +294,9 @@ impl Node {
         match event {
             ike::Event::ChildWanted(wanted) => {
                 let answer = self.child_wanted(sa, &wanted);
+                if let Err(refusal) = &answer {
+                    self.handshake_refused(wanted.path, refusal.to_string());
+                }
                 self.ike.answer_child(self.now, sa, answer);
             }
             ike::Event::ChildKeys(keys) => {
@@ -314,6 +319,7 @@ impl Node {
                 // new keys take the new path; the old SA's keys cannot be given to another SA
                 self.rekey_in_use(sa);
             }
+            ike::Event::Refused(path, reason) => self.handshake_refused(path, reason.nameless()),
             ike::Event::Closed(reason) => {
                 self.forget(sa);
                 match self.purposes.remove(&sa) {
@@ -386,6 +392,10 @@ impl Node {
         if let Some(child) = child {
             self.ike.rekey_child(self.now, sa, child);
         }
+    }
+
+    fn handshake_refused(&mut self, path: ike::Path, reason: String) {
+        self.event(Event::HandshakeRefused { peer: Private::new(path.remote), reason });
     }
 
     fn event(&mut self, event: Event) {
