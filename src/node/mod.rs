@@ -23,6 +23,7 @@ mod overlay;
 mod pool;
 mod relay;
 mod reload;
+mod rivals;
 mod sockets;
 mod start;
 mod tunnel;
@@ -164,6 +165,7 @@ impl Node {
         self.ike.handle_timeout(self.now);
         self.retry();
         self.connect_overlays();
+        self.settle_overlays();
         self.circuit_timers();
     }
 
