@@ -35,12 +35,12 @@ impl Node {
                 relays: count(self.network.relays().len()),
             },
             circuits: self.client.as_ref().map(|role| {
-                let of = |wanted: fn(&Stage) -> bool| {
-                    count(role.circuits().values().filter(|circuit| wanted(&circuit.stage)).count())
+                let of = |wanted: fn(&Circuit) -> bool| {
+                    count(role.circuits().values().filter(|circuit| wanted(circuit)).count())
                 };
                 CircuitsSummary {
-                    open: of(|stage| *stage == Stage::Open),
-                    building: of(|stage| matches!(stage, Stage::Building { .. })),
+                    open: of(Circuit::is_open),
+                    building: of(|circuit| matches!(circuit.stage, Stage::Building { .. })),
                     kill_switch: role.kill_switch(),
                 }
             }),
@@ -92,10 +92,10 @@ impl Node {
         let state = match circuit.stage {
             Stage::Idle(_) if circuit.reason.is_some() => CircuitState::Failed,
             Stage::Idle(_) | Stage::Building { .. } => CircuitState::Building,
-            Stage::Open => CircuitState::Open,
-            Stage::Closing { .. } => CircuitState::Closing,
+            Stage::Open if circuit.is_open() => CircuitState::Open,
+            Stage::Open | Stage::Closing { .. } => CircuitState::Closing,
         };
-        let open = circuit.stage == Stage::Open;
+        let open = circuit.is_open();
         let exit = circuit.hops.last().filter(|_| open);
         let addresses = exit.into_iter().flat_map(|hop| [hop.address, hop.address6.map(IpAddr::V6)]);
         let hop = |(place, stop): (usize, &super::client::Stop)| {

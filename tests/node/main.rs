@@ -11,5 +11,6 @@ mod limits;
 mod overlay;
 mod refused;
 mod rekey;
+mod reports;
 mod restart;
 mod world;

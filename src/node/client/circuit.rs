@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use super::super::CommandId;
 use super::super::relay::ports;
 use super::super::tunnel::Tunnel;
+use super::verdict::Suspect;
 use crate::ike::{EspPorts, SaHandle, SocketId};
 use crate::network::Name;
 use crate::policy;
@@ -115,6 +116,8 @@ pub(in crate::node) struct Circuit {
     pub(in crate::node) closing: Vec<CommandId>,
     /// How often it failed in a row.
     pub(in crate::node) failures: u32,
+    /// The relay that does not answer, while it is open.
+    pub(super) suspect: Option<Suspect>,
 }
 
 impl Circuit {
@@ -137,6 +140,7 @@ impl Circuit {
             waiting: Vec::new(),
             closing: Vec::new(),
             failures: 0,
+            suspect: None,
         }
     }
 
@@ -162,10 +166,21 @@ impl Circuit {
         self.afterwards != Afterwards::Forget
     }
 
+    /// Whether it carries traffic, as far as is known.
+    pub(in crate::node) fn is_open(&self) -> bool {
+        self.stage == Stage::Open && self.suspect.is_none()
+    }
+
     /// Enters a stage.
     pub(super) fn enter(&mut self, stage: Stage, now: Instant) {
+        self.suspect = None;
         self.stage = stage;
         self.since = now;
+    }
+
+    /// The name of the relay at a hop, counted from 0.
+    pub(super) fn relay_name(&self, hop: usize) -> String {
+        self.path.get(hop).map(|stop| stop.name.to_string()).unwrap_or_default()
     }
 
     /// The circuit as the kernel is to hold it, or `None` while there is nothing of it.
@@ -209,7 +224,7 @@ impl Circuit {
         match self.stage {
             Stage::Idle(due) => due,
             Stage::Building { hop, circuit } => Some(hop.map_or(circuit, |hop| hop.min(circuit))),
-            Stage::Open => None,
+            Stage::Open => self.suspect.as_ref().map(|suspect| suspect.look),
             Stage::Closing { until } => Some(until),
         }
     }

@@ -4,6 +4,7 @@ mod build;
 mod circuit;
 mod command;
 mod select;
+mod verdict;
 
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;

@@ -11,7 +11,7 @@ use super::World;
 /// An SA that has to be there when the packet arrives.
 #[derive(Debug, Clone)]
 pub(crate) struct Need {
-    host: String,
+    pub(super) host: String,
     sa: SaId,
     key: KeyMaterial,
 }

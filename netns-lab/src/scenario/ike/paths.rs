@@ -50,10 +50,7 @@ pub(super) fn loss(verdicts: &mut Verdicts) -> Outcome {
         traffic: Vec::new(),
         ..CircuitPlan::new("client", &["relay1", "relay2", "relay3"])
     };
-    let plan = Plan {
-        client_lines: "  timeouts: { hop: 40s, circuit: 120s }\n".to_owned(),
-        ..Plan::new((1..=20).map(circuit).collect())
-    };
+    let plan = Plan::new((1..=20).map(circuit).collect());
     let daemons = Daemons::start_all(&lab.net, &plan)?;
     verdicts.check("all overlays come up", daemons.wait_overlays(OPEN * 2)?, "");
     let mut open = false;
