@@ -66,6 +66,7 @@ mod tests {
 
     /// Does something only in the process that the test above starts.
     #[test]
+    #[expect(clippy::disallowed_methods, reason = "how the process knows that it is that one")]
     fn taking() {
         if std::env::var_os(TAKES).is_none() {
             return;
