@@ -159,8 +159,8 @@ fn several_exchanges_follow_one_another() {
 
 #[test]
 fn both_at_once_and_one_of_them_late() {
-    for mine in 0..WAYS.len() {
-        for yours in 0..WAYS.len() {
+    for mine in WAYS {
+        for yours in WAYS {
             for seed in 0..3 {
                 for (late, by) in
                     [(CLIENT, 0), (CLIENT, 15), (RELAY, 15), (CLIENT, 35), (RELAY, 55), (RELAY, 300)]
@@ -172,8 +172,8 @@ fn both_at_once_and_one_of_them_late() {
                         let lags = from == late && nth > first[from] && nth <= first[from] + 3;
                         if lags { Verdict::Delay(by) } else { Verdict::Pass }
                     }));
-                    replace(&mut pair, CLIENT, ours, WAYS[mine]);
-                    replace(&mut pair, RELAY, theirs, WAYS[yours]);
+                    replace(&mut pair, CLIENT, ours, mine);
+                    replace(&mut pair, RELAY, theirs, yours);
                     pair.drain();
                     pair.run(2 * MINUTE);
                     assert_well(&pair);
