@@ -80,6 +80,10 @@ enum Then {
     Opened(CircuitNumber),
     /// A circuit is gone.
     Removed(CircuitNumber),
+    /// A circuit is lent, once it has an interface for that.
+    Lend(CircuitNumber, CommandId),
+    /// A command is answered.
+    Reply(CommandId),
 }
 
 /// Everything ippriv does on a host. See the module's description for how it is driven.
@@ -138,6 +142,7 @@ impl Node {
         self.rebind();
         let version = env!("CARGO_PKG_VERSION").to_owned();
         self.event(Event::Started { version, adopted: self.adopted });
+        self.watch_processes();
         self.overlays.start(self.now);
         self.start_circuits();
     }
@@ -155,6 +160,8 @@ impl Node {
             Input::Mapping { .. } => {}
             Input::Acquire { peer } => self.overlays.wanted(peer, self.now),
             Input::AddressChanged(address) => self.address_changed(address),
+            Input::Lent { id, circuit, result } => self.circuit_lent(circuit, id, result),
+            Input::ProcessEnded(process) => self.process_ended(process),
             Input::Command(id, command) => self.command(id, command),
         }
     }
@@ -289,6 +296,8 @@ impl Node {
             Then::Reach(circuit) => self.circuit_ready_to_reach(circuit, done.refused.as_ref()),
             Then::Opened(circuit) => self.circuit_opened(circuit, done.refused.as_ref()),
             Then::Removed(circuit) => self.circuit_removed(circuit),
+            Then::Lend(circuit, id) => self.circuit_to_lend(circuit, id, done.refused.as_ref()),
+            Then::Reply(id) => self.reply(id, Reply::Done),
         }
     }
 
@@ -412,6 +421,8 @@ impl Node {
         let reply = match command {
             Command::CircuitNew(new) => return self.circuit_new(id, new),
             Command::CircuitClose(number) => return self.circuit_close(id, number),
+            Command::CircuitLend(lend) => return self.circuit_lend(id, lend),
+            Command::CircuitReturn { circuit, process } => return self.circuit_return(id, circuit, process),
             Command::Rekey(rekey) => self.rekey(&rekey),
             Command::Status => Reply::Status(Box::new(self.status())),
             Command::CircuitList => Reply::Circuits(self.circuit_views()),

@@ -229,11 +229,13 @@ fn relay_role(role: &policy::Relay, network: &Network) -> Option<RelayRole> {
         address: IpAddr::V4(relay.address),
         pool: IpNet::V4(relay.pool),
         pool6: relay.pool6.filter(|_| role.exit.is_some()).map(IpNet::V6),
-        exit: role.exit.clone(),
+        exit: role.exit.as_ref().map(|exit| exit.leaving.clone()),
         neighbours: Vec::new(),
         circuits: Vec::new(),
     };
-    Some(RelayRole::new(model, role.limits, role.pool_quarantine))
+    let mut made = RelayRole::new(model, role.limits, role.pool_quarantine);
+    made.name_servers(role.exit.as_ref());
+    Some(made)
 }
 
 /// The engine's settings for both roles.

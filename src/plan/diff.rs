@@ -195,7 +195,8 @@ impl Builder {
 
     /// An SA to receive through comes before one to send through, for the newest of the latter is used at
     /// once; they go the other way round. The kernel changes no key in place, so that an altered SA goes
-    /// right before its successor comes, which goes on counting if it has the same key.
+    /// right before its successor comes, which goes on counting if it has the same key. What it can
+    /// change is the interface.
     fn sas(&mut self, desired: &State, owned: &State) {
         for direction in [Direction::In, Direction::Out] {
             for (id, new) in &desired.sas {
@@ -205,6 +206,10 @@ impl Builder {
                 let mut new = new.clone();
                 match owned.sas.get(id) {
                     Some(old) if *old == new => continue,
+                    Some(old) if old.differs_in_interface_only(&new) => {
+                        self.make.push(Op::Replace { old: Object::Sa(old.clone()), new: Object::Sa(new) });
+                        continue;
+                    }
                     Some(old) => {
                         if old.key == new.key {
                             new.progress = old.progress;

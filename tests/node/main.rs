@@ -7,6 +7,7 @@ mod build;
 mod closed;
 mod commands;
 mod death;
+mod lend;
 mod limits;
 mod overlay;
 mod refused;

@@ -66,6 +66,8 @@ pub struct Plan {
     pub client_lines: String,
     /// Whether all keys are written into `keys` in each host's folder.
     pub key_log: bool,
+    /// Name servers that the exits tell their clients of.
+    pub dns: Vec<String>,
     /// Level of the logs.
     pub log: Option<String>,
 }
@@ -105,6 +107,12 @@ impl Plan {
     /// Whether `ipprivd` runs on a relay.
     pub(super) fn runs(&self, relay: &str) -> bool {
         !self.foreign.contains_key(relay)
+    }
+
+    /// The lines of an exit.
+    fn exit(&self) -> String {
+        let dns: Vec<String> = self.dns.iter().map(|server| format!("\"{server}\"")).collect();
+        format!("  exit: {{ dns: [{}] }}\n", dns.join(", "))
     }
 
     fn client_policy(&self, client: &str, address: std::net::Ipv4Addr) -> String {
@@ -206,7 +214,7 @@ pub(super) fn write(net: &Net, plan: &Plan) -> Result<Vec<Relay>, LabError> {
             policy.push_str("ciphers:\n  default: { post_quantum: false }\n");
         }
         if relays.contains(host) {
-            let exit = if node.relay().is_some_and(|relay| relay.exit) { "  exit: {}\n" } else { "" };
+            let exit = if node.relay().is_some_and(|relay| relay.exit) { plan.exit() } else { String::new() };
             let _ =
                 write!(policy, "relay:\n  name: {host}\n  identity: {IDENTITY}\n{exit}{}", plan.relay_lines);
             policy.push_str(&secrets(node, plan)?);

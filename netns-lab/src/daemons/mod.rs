@@ -155,12 +155,22 @@ impl<'net> Daemons<'net> {
 
     fn argv(&self, name: &str, arguments: &[&str]) -> Result<Vec<String>, NetError> {
         let socket = self.net.node(name)?.folder().join(files::SOCKET).to_string_lossy().into_owned();
-        let arguments = arguments.iter().map(ToString::to_string);
-        Ok(["ippriv".to_owned()]
-            .into_iter()
-            .chain(arguments)
-            .chain(["--socket".to_owned(), socket])
-            .collect())
+        // what comes after `--` is another program's
+        let own = arguments.iter().position(|argument| *argument == "--").unwrap_or(arguments.len());
+        let (arguments, command) = arguments.split_at(own);
+        let option = ["--socket", socket.as_str()];
+        let all = ["ippriv"].iter().chain(arguments).chain(&option).chain(command);
+        Ok(all.map(ToString::to_string).collect())
+    }
+
+    /// Starts `ippriv` on a host.
+    ///
+    /// # Errors
+    /// [`LabError`] when it cannot be started.
+    pub fn spawn_ippriv(&self, name: &str, arguments: &[&str]) -> Result<Background, LabError> {
+        let argv = self.argv(name, arguments)?;
+        let argv: Vec<&str> = argv.iter().map(String::as_str).collect();
+        Ok(self.net.node(name)?.spawn(&argv)?)
     }
 
     /// The JSON that `ippriv` gives on a host.

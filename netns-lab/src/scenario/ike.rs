@@ -5,6 +5,7 @@ mod flow;
 mod kill;
 mod paths;
 mod rekey;
+mod run;
 mod wire;
 
 use std::error::Error;
@@ -59,6 +60,13 @@ pub(super) const ALL: &[Scenario] = &[
     Scenario { name: "ike-hop-death", about: "relays die, and circuits take others", run: death::hop },
     Scenario { name: "ike-loss", about: "circuits are built over links that lose packets", run: paths::loss },
     Scenario { name: "ike-many", about: "twenty circuits at once", run: paths::many },
+    Scenario {
+        name: "ike-run",
+        about: "a command on a circuit has that and nothing else",
+        run: run::commands,
+    },
+    Scenario { name: "ike-run-ends", about: "nor has it when the circuit or a daemon goes", run: run::ends },
+    Scenario { name: "ike-run-dns", about: "and names are looked up through the exit", run: run::names },
     Scenario { name: "ike-wire", about: "what each link shows of a circuit built by IKEv2", run: wire::run },
 ];
 

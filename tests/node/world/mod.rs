@@ -312,6 +312,11 @@ impl World {
                 Output::Journal(Record { key, value: None }) => drop(machine.journal.remove(&key)),
                 Output::Event(event) => machine.events.push(event),
                 Output::Reply(id, reply) => machine.replies.push((id, reply)),
+                Output::Lend { id, circuit, link, process } => {
+                    let result = machine.lend(link, process);
+                    machine.node.handle_input(now, Input::Lent { id, circuit, result });
+                }
+                Output::Watch(process) => drop(machine.watched.insert(process)),
                 Output::KeyLog(_) => {}
             }
             if self.watched {
