@@ -8,6 +8,7 @@ mod closed;
 mod commands;
 mod death;
 mod limits;
+mod nat;
 mod refused;
 mod rekey;
 mod restart;

@@ -191,6 +191,7 @@ impl SavedSa {
             held: None,
             installing: None,
             probe_at: first_probe(cx),
+            follows_at: now,
             soft: self.soft.from(now),
             hard: self.hard.from(now),
             childless_end: now + cx.settings.lifetimes.childless,
