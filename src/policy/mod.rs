@@ -18,7 +18,7 @@ use serde::Deserialize;
 
 pub use check::{ExitSaid, Invalid, Mismatch, NotRead, Part};
 pub use ciphers::{CipherPolicy, CipherSource, IkeCipher, KeyExchangeMethod, PostQuantum};
-pub use client::{Circuit, Client, ClientAddress, Hops, Mobility, Rebuild, Timeouts};
+pub use client::{Circuit, Client, ClientAddress, Hops, Rebuild, Timeouts};
 pub use kind::FileKind;
 pub use parse::{ParseError, Problem};
 pub use relay::{Lifetimes, Limits, Overlay, Relay, TunnelTime};
