@@ -8,7 +8,7 @@ use std::collections::BTreeSet;
 use ippriv::id::{IfId, LinkName};
 use ippriv::plan::{Cause, Ending, Failure, Object, Op, OpError, Outcome, Step, Transaction, diff};
 use ippriv::secret::KeyMaterial;
-use ippriv::state::{Current, Direction, Progress, RouteKind, State};
+use ippriv::state::{Current, Direction, Progress, RouteKind, Sa, State, UdpEncapsulation};
 use support::kernel::{Kernel, bystanders, refused, settled};
 use support::random::Random;
 use support::{Circuit, as_host, client, client_state, compiled, relay, relay_state};
@@ -185,6 +185,29 @@ fn an_sa_altered_under_its_spi_goes_right_before_its_successor() {
     let mut kernel = Kernel::holding(&before, &bystanders());
     kernel.turn_into(&after).unwrap();
     assert_eq!(kernel.dump().owned.sas[&id], after.sas[&id]);
+}
+
+#[test]
+fn an_sa_follows_through_nat_without_being_made_anew() {
+    let ports = |port| UdpEncapsulation { source_port: port, destination_port: 4500 };
+    let mut before = client_state(&[circuit()]).state;
+    before.sas.values_mut().for_each(|sa| sa.encapsulation = Some(ports(4500)));
+    let mut after = before.clone();
+    after.sas.values_mut().for_each(|sa| sa.encapsulation = Some(ports(31_337)));
+    let ops = plan(&before, &after);
+    assert_eq!(ops.len(), before.sas.len());
+    assert!(ops.iter().all(|op| matches!(op, Op::Replace { new: Object::Sa(_), .. })), "{ops:?}");
+    // what is received through a NAT may come from anywhere; what is sent may not
+    let mut elsewhere = after.clone();
+    elsewhere.sas.values_mut().for_each(|sa| sa.source = "203.0.113.9".parse().unwrap());
+    let receives = |sa: &Sa| sa.direction.direction() == Direction::In;
+    let ops = plan(&after, &elsewhere);
+    assert!(!ops.is_empty());
+    assert!(ops.iter().all(|op| matches!(op.object(), Object::Sa(sa) if !receives(sa))), "{ops:?}");
+    after.sas.values_mut().for_each(|sa| sa.encapsulation = None);
+    elsewhere.sas.values_mut().for_each(|sa| sa.encapsulation = None);
+    let ops = plan(&after, &elsewhere);
+    assert!(ops.iter().any(|op| matches!(op.object(), Object::Sa(sa) if receives(sa))), "{ops:?}");
 }
 
 /// The state of a relay whose interfaces have other identifiers: `ippt` one of nobody, the overlays each

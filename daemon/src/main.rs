@@ -11,7 +11,7 @@ use ippriv::control::{Refusal, RefusalCode};
 use ippriv::node::Node;
 use ippriv::policy::{ClientAddress, LogFormat, LogLevel, Policy};
 use ipprivd::control::{Access, Hub, Listener};
-use ipprivd::event_loop::{Reload, Shell, bring_about, check_requirements, run};
+use ipprivd::event_loop::{Reload, Renewed, Shell, bring_about, check_requirements, run};
 use ipprivd::files::{self, Loaded};
 use ipprivd::journal::{Journal, Storage};
 use ipprivd::kernel::LinuxKernel;
@@ -167,6 +167,7 @@ fn reload(path: PathBuf, policy: Policy) -> Reload<Node> {
     Box::new(move |node, now| {
         let refused = |error: &dyn Error| Refusal { code: RefusalCode::Invalid, message: error.to_string() };
         let Loaded { policy, network, files } = files::load(&path).map_err(|error| refused(&error))?;
+        let towards = towards(&policy, &network);
         let mut reloaded =
             node.reload(now, &current, &policy, files, network).map_err(|error| refused(&error))?;
         if (&policy.control, &policy.log, &policy.runtime_directory)
@@ -175,7 +176,7 @@ fn reload(path: PathBuf, policy: Policy) -> Reload<Node> {
             reloaded.restart.push("control, log or runtime_directory: at the next start".to_owned());
         }
         current = policy;
-        Ok(reloaded)
+        Ok(Renewed { reloaded, towards })
     })
 }
 

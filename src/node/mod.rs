@@ -19,6 +19,7 @@ mod io;
 mod journal;
 mod kernel;
 mod key_log;
+mod moved;
 mod overlay;
 mod pool;
 mod relay;
@@ -157,7 +158,7 @@ impl Node {
                 self.go_on(next);
             }
             Input::NotOpened { socket, errno } => self.not_opened(socket, errno),
-            Input::Mapping { .. } => {}
+            Input::Mapping { sa, remote } => self.ike.packet_from(self.now, sa.spi, remote),
             Input::Acquire { peer } => self.overlays.wanted(peer, self.now),
             Input::AddressChanged(address) => self.address_changed(address),
             Input::Lent { id, circuit, result } => self.circuit_lent(circuit, id, result),
@@ -326,10 +327,7 @@ impl Node {
                 Some(Purpose::Overlay(number)) => self.overlay_established(number, sa),
                 Some(Purpose::Hop(..) | Purpose::Layer(_)) | None => {}
             },
-            ike::Event::PathChanged(_) => {
-                // new keys take the new path; the old SA's keys cannot be given to another SA
-                self.rekey_in_use(sa);
-            }
+            ike::Event::PathChanged(path) => self.peer_moved(sa, path),
             ike::Event::Refused(path, reason) => self.handshake_refused(path, reason.nameless()),
             ike::Event::Closed(reason) => {
                 self.forget(sa);
@@ -384,24 +382,6 @@ impl Node {
         match self.purposes.get(&sa).copied() {
             Some(Purpose::Layer(number)) => self.layer_not_installed(number, sa, child),
             _ => self.with_tunnel(sa, |tunnel| tunnel.remove(sa, child)),
-        }
-    }
-
-    fn rekey_in_use(&mut self, sa: SaHandle) {
-        let child = match self.purposes.get(&sa).copied() {
-            Some(Purpose::Layer(number)) => {
-                self.relay.as_ref().and_then(|role| role.layer(number)?.tunnel.in_use())
-            }
-            Some(Purpose::Overlay(number)) => {
-                self.overlays.get_mut(number).and_then(|overlay| overlay.tunnel.in_use())
-            }
-            Some(Purpose::Hop(circuit, hop)) => {
-                self.hop_mut(circuit, hop).and_then(|hop| hop.tunnel.in_use())
-            }
-            None => None,
-        };
-        if let Some(child) = child {
-            self.ike.rekey_child(self.now, sa, child);
         }
     }
 

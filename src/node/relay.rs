@@ -34,7 +34,8 @@ pub(super) struct Layer {
     prefix: Option<IpNet>,
     address: IpAddr,
     address6: Option<Ipv6Addr>,
-    encapsulation: Option<EspPorts>,
+    /// UDP encapsulation, if the client is behind a NAT.
+    pub(super) encapsulation: Option<EspPorts>,
     /// Its SAs.
     pub(super) tunnel: Tunnel,
 }

@@ -19,7 +19,7 @@ use serde::Deserialize;
 
 pub use check::{ExitSaid, Invalid, Mismatch, NotRead, Part};
 pub use ciphers::{CipherPolicy, CipherSource, IkeCipher, KeyExchangeMethod, PostQuantum};
-pub use client::{Circuit, Client, ClientAddress, Hops, Mobility, Rebuild, Timeouts};
+pub use client::{Circuit, Client, ClientAddress, Hops, Rebuild, Timeouts};
 pub use exit::Exit;
 pub use kind::FileKind;
 pub use parse::{ParseError, Problem};

@@ -110,8 +110,15 @@ impl Client {
             let reqid = circuit.number.reqid(layer);
             let exit = usize::try_from(layer).is_ok_and(|layer| layer + 1 == circuit.hops.len());
             let if_id = if exit { inner } else { outer };
-            let tunnel =
-                Tunnel { local, remote: hop.relay, reqid, in_reqid: reqid, if_id, in_selector: None };
+            let tunnel = Tunnel {
+                local,
+                remote: hop.relay,
+                reqid,
+                in_reqid: reqid,
+                if_id,
+                in_selector: None,
+                keepalives: Keepalives::Ours,
+            };
             tunnel.sas(&hop.keys, hop.encapsulation, None, None, state)?;
             templates.push(Template { source: Some(local), destination: hop.relay, reqid });
             let inward = Template { source: Some(hop.relay), destination: local, reqid };
@@ -151,6 +158,16 @@ pub(super) struct Tunnel {
     pub(super) in_reqid: crate::id::Reqid,
     pub(super) if_id: crate::id::IfId,
     pub(super) in_selector: Option<Selector>,
+    /// Who keeps the mapping of a NAT on the way alive.
+    pub(super) keepalives: Keepalives,
+}
+
+/// Who sends NAT keepalives: whoever is behind the NAT (RFC 3948 §4), so that a relay does not have to for all of
+/// its clients.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Keepalives {
+    Ours,
+    Theirs,
 }
 
 impl Tunnel {
@@ -163,7 +180,8 @@ impl Tunnel {
         tfc_padding: Option<u32>,
         state: &mut State,
     ) -> Result<(), Refused> {
-        let nat_keepalive = encapsulation.map(|_| NAT_KEEPALIVE);
+        let ours = self.keepalives == Keepalives::Ours;
+        let nat_keepalive = encapsulation.filter(|_| ours).map(|_| NAT_KEEPALIVE);
         let outward = SaDirection::Out { tfc_padding, nat_keepalive };
         let inward = SaDirection::In { replay_window: REPLAY_WINDOW };
         let all = std::iter::once((outward, &keys.out)).chain(keys.r#in.iter().map(|sa| (inward, sa)));

@@ -9,6 +9,7 @@ mod commands;
 mod death;
 mod lend;
 mod limits;
+mod nat;
 mod overlay;
 mod refused;
 mod rekey;

@@ -61,7 +61,16 @@ pub enum LoopError {
 }
 
 /// Reads policy and network again and hands them to the core, which changes nothing when it refuses.
-pub type Reload<B> = Box<dyn FnMut(&mut B, Instant) -> Result<Reloaded, Refusal>>;
+pub type Reload<B> = Box<dyn FnMut(&mut B, Instant) -> Result<Renewed, Refusal>>;
+
+/// What reading the files again led to.
+#[derive(Debug, Default)]
+pub struct Renewed {
+    /// In words.
+    pub reloaded: Reloaded,
+    /// [`Shell::towards`] from now on.
+    pub towards: Vec<std::net::IpAddr>,
+}
 
 /// What the loop consists of.
 pub struct Shell<B, K> {
@@ -285,7 +294,13 @@ impl<B: Brain, K: Kernel> Running<B, K> {
 
     fn reload(&mut self) -> Result<Reloaded, Refusal> {
         self.shell.manager.reloading();
-        let result = (self.shell.reload)(&mut self.shell.brain, clock::now());
+        let result = (self.shell.reload)(&mut self.shell.brain, clock::now()).map(|renewed| {
+            self.shell.towards = renewed.towards;
+            renewed.reloaded
+        });
+        if result.is_ok() {
+            self.look_at_address();
+        }
         self.shell.hub.publish(match &result {
             Ok(reloaded) => Event::ReloadDone(reloaded.clone()),
             Err(refusal) => Event::ReloadRefused { reason: refusal.message.clone() },

@@ -19,8 +19,10 @@ pub(super) const POLICY: &str = "policy.yaml";
 pub(super) const SOCKET: &str = "control.sock";
 /// The directory of keys, in a host's folder.
 pub(super) const KEYS: &str = "keys";
+/// Where a host's service manager listens, in its folder.
+pub(super) const NOTIFY: &str = "notify.sock";
 /// The network document, in a host's folder.
-const NETWORK: &str = "network.yaml";
+pub(super) const NETWORK: &str = "network.yaml";
 /// The identity key, in a relay's folder.
 const IDENTITY: &str = "identity.key";
 /// The operator who signs.
@@ -68,6 +70,10 @@ pub struct Plan {
     pub key_log: bool,
     /// Name servers that the exits tell their clients of.
     pub dns: Vec<String>,
+    /// Hosts with a service manager, which keeps sockets open while no daemon runs.
+    pub managed: BTreeSet<String>,
+    /// Whether clients find out their own address, and follow it.
+    pub roaming: bool,
     /// Level of the logs.
     pub log: Option<String>,
 }
@@ -116,6 +122,7 @@ impl Plan {
     }
 
     fn client_policy(&self, client: &str, address: std::net::Ipv4Addr) -> String {
+        let address = if self.roaming { "auto".to_owned() } else { address.to_string() };
         let mut text = format!("client:\n  address: {address}\n  kill_switch: {}\n", self.kill_switch);
         text.push_str(&self.client_lines);
         let circuits: Vec<_> = self.circuits.iter().filter(|circuit| circuit.client == client).collect();
@@ -135,18 +142,36 @@ impl Plan {
     }
 }
 
+/// The network document, and who signs it.
+#[derive(Debug)]
+pub(super) struct Published {
+    operator: PrivateKey,
+    pub(super) document: Document,
+}
+
+impl Published {
+    /// The document as a file, signed.
+    pub(super) fn text(&self) -> Result<String, LabError> {
+        let name = OPERATOR.parse().map_err(failed)?;
+        let signature = self.operator.sign(&self.document, name);
+        let text = edit::add_signature(&self.document.to_yaml(), &signature).map_err(failed)?;
+        Network::parse(&text).map_err(failed)?;
+        Ok(text)
+    }
+}
+
 fn key() -> Result<PrivateKey, LabError> {
     let mut seed = [0; 32];
     getrandom(&mut seed, GetRandomFlags::empty()).map_err(|error| LabError::Files(error.to_string()))?;
     PrivateKey::generate(&mut Seeded::new(seed)).map_err(failed)
 }
 
-fn failed(error: impl std::fmt::Display) -> LabError {
+pub(super) fn failed(error: impl std::fmt::Display) -> LabError {
     LabError::Files(error.to_string())
 }
 
 /// Writes every host's files.
-pub(super) fn write(net: &Net, plan: &Plan) -> Result<Vec<Relay>, LabError> {
+pub(super) fn write(net: &Net, plan: &Plan) -> Result<Published, LabError> {
     let operator = key()?;
     let mut relays = Vec::new();
     for node in net.relays() {
@@ -181,7 +206,6 @@ pub(super) fn write(net: &Net, plan: &Plan) -> Result<Vec<Relay>, LabError> {
             neighbours: Neighbours::All,
         });
     }
-    let name = OPERATOR.parse().map_err(failed)?;
     let document = Document {
         network: "lab".parse().map_err(failed)?,
         serial: 1,
@@ -191,10 +215,9 @@ pub(super) fn write(net: &Net, plan: &Plan) -> Result<Vec<Relay>, LabError> {
         threshold: 1,
         relays,
     };
-    let signature = operator.sign(&document, name);
-    let text = edit::add_signature(&document.to_yaml(), &signature).map_err(failed)?;
-    Network::parse(&text).map_err(failed)?;
-    let described = document.relays;
+    let published = Published { operator, document };
+    let text = published.text()?;
+    let operator = published.operator.public();
     let relays: BTreeSet<&str> =
         net.relays().map(|node| node.name()).filter(|name| plan.runs(name)).collect();
     let hosts: BTreeSet<&str> = relays.iter().copied().chain(plan.clients()).collect();
@@ -208,7 +231,7 @@ pub(super) fn write(net: &Net, plan: &Plan) -> Result<Vec<Relay>, LabError> {
             "network: {NETWORK}\ntrust:\n  operators: {{ {OPERATOR}: \"{}\" }}\n  threshold: 1\n\
              control: {{ socket: {folder}/{SOCKET} }}\nlog: {{ level: {level} }}\n\
              runtime_directory: {folder}\nstate_directory: {folder}/state\n",
-            operator.public(),
+            operator,
         );
         if plan.classical {
             policy.push_str("ciphers:\n  default: { post_quantum: false }\n");
@@ -224,7 +247,7 @@ pub(super) fn write(net: &Net, plan: &Plan) -> Result<Vec<Relay>, LabError> {
         }
         node.write_file(POLICY, policy.as_bytes())?;
     }
-    Ok(described)
+    Ok(published)
 }
 
 /// Writes the secrets a relay shares with neighbours, and the lines of its policy that name the files.
