@@ -73,6 +73,9 @@ pub struct RelaySummary {
     pub name: String,
     /// Layers of circuits that end here.
     pub layers: u64,
+    /// Addresses of the pools that their clients have; those that rest are not counted.
+    #[serde(default)]
+    pub leases: u64,
     /// Handshakes that have begun and not ended.
     pub half_open: u64,
     /// Overlays that carry packets.

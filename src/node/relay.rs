@@ -105,6 +105,11 @@ impl RelayRole {
         self.layers.len()
     }
 
+    /// How many addresses of the pools their clients have.
+    pub(super) fn leases(&self) -> usize {
+        self.pool.handed_out() + self.pool6.as_ref().map_or(0, Pool::handed_out)
+    }
+
     /// Their numbers.
     pub(super) fn numbers(&self) -> impl Iterator<Item = HopNumber> {
         self.layers.keys().copied()

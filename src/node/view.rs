@@ -48,6 +48,7 @@ impl Node {
             relay: self.relay.as_ref().map(|role| RelaySummary {
                 name: self.own_name().unwrap_or_default(),
                 layers: count(role.count()),
+                leases: count(role.leases()),
                 half_open: count(self.ike.half_open()),
                 overlays_up: count(
                     self.overlays.iter().filter(|one| matches!(one.phase, Phase::Up(_))).count(),

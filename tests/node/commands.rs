@@ -143,6 +143,7 @@ fn relays_and_overlays_are_shown() {
     let Reply::Status(status) = world.ask("relay-b", Command::Status) else { panic!() };
     let summary = status.relay.unwrap();
     assert_eq!((summary.layers, summary.overlays, summary.overlays_up), (1, 2, 2));
+    assert_eq!(summary.leases, 1);
 }
 
 #[test]

@@ -165,6 +165,20 @@ impl<'net> Daemons<'net> {
         }
     }
 
+    /// The process id of a daemon that was started.
+    #[must_use]
+    pub fn id(&self, name: &str) -> Option<u32> {
+        self.running.get(name).map(Background::id)
+    }
+
+    /// Where a host's daemon is asked.
+    ///
+    /// # Errors
+    /// [`LabError`] for an unknown host.
+    pub fn socket(net: &Net, name: &str) -> Result<PathBuf, LabError> {
+        Ok(net.node(name)?.folder().join(files::SOCKET))
+    }
+
     /// What a daemon has logged so far.
     ///
     /// # Errors

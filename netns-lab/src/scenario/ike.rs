@@ -81,6 +81,11 @@ pub(super) const ALL: &[Scenario] = &[
     Scenario { name: "ike-flush", about: "daemons leave nothing behind when told so", run: kill::flushed },
     Scenario { name: "ike-hop-death", about: "relays die, and circuits take others", run: death::hop },
     Scenario { name: "ike-loss", about: "circuits are built over links that lose packets", run: paths::loss },
+    Scenario {
+        name: "ike-exits",
+        about: "a relay that is an exit serves as entry and middle too",
+        run: paths::exits,
+    },
     Scenario { name: "ike-many", about: "twenty circuits at once", run: paths::many },
     Scenario {
         name: "ike-run",

@@ -4,7 +4,7 @@
 
 mod circuits;
 mod command;
-mod dice;
+pub(crate) mod dice;
 mod digest;
 mod faults;
 mod first_network;
@@ -63,6 +63,7 @@ impl Scenario {
 pub const ALL: &[&[Scenario]] = &[
     circuits::ALL,
     ike::ALL,
+    crate::soak::ALL,
     tshark::ALL,
     pair::ALL,
     links::ALL,
