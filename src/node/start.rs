@@ -26,8 +26,6 @@ use crate::secret::KeyMaterial;
 use crate::telescope::Relay;
 use crate::time::Instant;
 
-/// IKE datagrams larger than this are fragmented (RFC 7383): with four layers around it, it still fits 1500.
-const DATAGRAM: usize = 1200;
 /// Silence after which a client asks whether a relay is still there; relays ask later, so that it is clients
 /// who do it.
 const CLIENT_PROBE: Duration = Duration::from_secs(30);
@@ -291,6 +289,6 @@ pub(super) fn settings(
             secrets: secrets.iter().map(|(name, secret)| (relay_id(name), secret.clone())).collect(),
             anonymous: Anonymous { null: relay.is_some(), published_secret },
         },
-        datagram: DATAGRAM,
+        datagram: policy.fragment_size.octets(),
     })
 }
