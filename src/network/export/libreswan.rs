@@ -11,7 +11,8 @@ use crate::network::{IdentityKey, Relay, Software};
 /// pluto's unit.
 const SERVICE: &str = "ipsec.service";
 /// IKE suites, the preferred first.
-const IKE: &str = "aes_gcm128-sha2_256-dh31,aes_gcm256-sha2_512-dh19,chacha20_poly1305-sha2_256-dh31";
+const IKE: &str = "aes_gcm128-sha2_256-dh31,aes_gcm128-sha2_256-dh19,aes_gcm256-sha2_512-dh19,\
+                   chacha20_poly1305-sha2_256-dh31";
 /// The same of ESP. When rekeying pluto insists on a key exchange, that of the IKE SA, whatever is written here.
 const ESP: &str = "aes_gcm128,aes_gcm256,chacha20_poly1305,aes128-sha2_256";
 
