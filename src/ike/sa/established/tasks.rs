@@ -129,7 +129,7 @@ impl Established {
             Task::RekeyChild(id, ke) => self.start_rekey_child(cx, spi, id, ke)?,
             Task::CreateChild(wish) => {
                 let Wish { id, local, remote, ke } = *wish;
-                let ke = ke.or_else(|| preferred(cx));
+                let ke = ke.or_else(|| self.preferred(cx));
                 let offer = ChildOffer::new(cx, id, None, ke, (local, remote));
                 let payloads =
                     offer.payloads(cx).map_err(|error| CloseReason::KeyExchange(Step::CreateChild, error))?;
@@ -160,13 +160,21 @@ impl Established {
         };
         let selectors = (child.local.clone(), child.remote.clone());
         self.next_child += 1;
-        let ke = ke.or_else(|| preferred(cx));
+        let ke = ke.or_else(|| self.preferred(cx));
         let offer = ChildOffer::new(cx, new, Some(id), ke, selectors);
         let mut payloads = vec![Payload::Notify(rekeyed)];
         payloads
             .extend(offer.payloads(cx).map_err(|error| CloseReason::KeyExchange(Step::CreateChild, error))?);
         self.send(cx, spi, Exchange::CREATE_CHILD_SA, &payloads, Purpose::Child(Box::new(offer)));
         Ok(())
+    }
+
+    /// The key exchange to begin with for a child SA: that of the IKE SA if it may be, for the peer is known to do
+    /// it. libreswan answers a wrong guess here with `INVALID_SYNTAX`, which leads nowhere.
+    fn preferred(&mut self, cx: &Cx<'_>) -> Option<KeMethod> {
+        let esp = &cx.settings.proposals.esp;
+        let used = self.current().map(|member| member.sa.suite.ke);
+        used.filter(|method| esp.ke.contains(method)).or_else(|| esp.guess())
     }
 
     /// RFC 7296 §1.3.2.
@@ -272,9 +280,4 @@ impl Established {
         self.delete_child(cx, id, None);
         self.settle(cx, Ok(()))
     }
-}
-
-/// The key exchange for a child SA that the settings prefer.
-fn preferred(cx: &Cx<'_>) -> Option<KeMethod> {
-    cx.settings.proposals.esp.guess()
 }
