@@ -58,7 +58,7 @@ struct Keyword {
 fn keyword(key: &IdentityKey) -> Option<Keyword> {
     let value = key::libreswan_key(key)?;
     let rsa = matches!(key, IdentityKey::Rsa(_));
-    let (auth, key) = if rsa { ("rsa-sha2", "rsasigkey") } else { ("ecdsa", "ecdsakey") };
+    let (auth, key) = if rsa { ("rsasig", "rsasigkey") } else { ("ecdsa", "ecdsakey") };
     Some(Keyword { auth, key, value })
 }
 
