@@ -179,7 +179,8 @@ impl Firewall {
             "iifname \"ippt\" {word} saddr @{pool} {word} daddr != @{pools} meta mark set {mark:#x}"
         ));
         self.postrouting.push(format!("{word} saddr @{pool} {leaving} masquerade fully-random"));
-        self.last.push(format!("{word} saddr @{pool} oifname != \"ipp*\" drop"));
+        // What an overlay encrypts comes by a second time, on the uplink already.
+        self.last.push(format!("{word} saddr @{pool} oifname != \"ipp*\" rt ipsec missing drop"));
     }
 
     fn set(&mut self, name: &str, prefixes: &[IpNet]) {
