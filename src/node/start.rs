@@ -26,8 +26,6 @@ use crate::secret::KeyMaterial;
 use crate::telescope::Relay;
 use crate::time::Instant;
 
-/// IKE datagrams larger than this are fragmented (RFC 7383): with four layers around it, it still fits 1500.
-const DATAGRAM: usize = 1200;
 /// Silence after which a relay asks whether a peer is still there: much later than clients do, so that it is
 /// they who ask.
 const RELAY_SILENCE: Duration = Duration::from_secs(300);
@@ -292,6 +290,6 @@ pub(super) fn settings(
             secrets: secrets.iter().map(|(name, secret)| (relay_id(name), secret.clone())).collect(),
             anonymous: Anonymous { null: relay.is_some(), published_secret },
         },
-        datagram: DATAGRAM,
+        datagram: policy.fragment_size.octets(),
     })
 }

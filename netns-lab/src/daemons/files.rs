@@ -62,6 +62,8 @@ pub struct Plan {
     pub secrets: BTreeMap<(String, String), String>,
     /// How clients come to relays with `ipprivd`: anonymously if this is not said.
     pub clients: Option<ClientAuth>,
+    /// Further lines at the top of every policy.
+    pub top_lines: String,
     /// Further lines of every relay's section.
     pub relay_lines: String,
     /// Further lines of every client's section.
@@ -198,7 +200,7 @@ pub(super) fn write(net: &Net, plan: &Plan) -> Result<Published, LabError> {
             clients,
             pool: offered.pool,
             // libreswan has no addresses of IPv6 for clients.
-            pool6: offered.pool6.filter(|_| offered.exit && software == Software::Ippriv),
+            pool6: offered.pool6.filter(|_| offered.exit && software != Software::Libreswan),
             roles,
             exit: offered.exit.then(ExitSummary::default),
             operator: None,
@@ -233,6 +235,7 @@ pub(super) fn write(net: &Net, plan: &Plan) -> Result<Published, LabError> {
              runtime_directory: {folder}\nstate_directory: {folder}/state\n",
             operator,
         );
+        policy.push_str(&plan.top_lines);
         if plan.classical {
             policy.push_str("ciphers:\n  default: { post_quantum: false }\n");
         }

@@ -26,6 +26,8 @@ const START: Duration = Duration::from_secs(20);
 const STOP: Duration = Duration::from_secs(30);
 /// How often the state of circuits is looked at.
 const POLL: Duration = Duration::from_millis(20);
+/// The same of overlays, which take longer when a neighbour is not there at the first attempt.
+const POLL_OVERLAYS: Duration = Duration::from_millis(250);
 
 /// The daemons of a network, killed when dropped.
 #[derive(Debug)]
@@ -275,7 +277,7 @@ impl<'net> Daemons<'net> {
     /// # Errors
     /// [`LabError`] with what `ippriv` says when it fails.
     pub fn wait_overlays(&self, limit: Duration) -> Result<bool, LabError> {
-        let polls = limit.as_millis() / POLL.as_millis();
+        let polls = limit.as_millis() / POLL_OVERLAYS.as_millis();
         for _ in 0..polls.max(1) {
             let mut up = true;
             for relay in self.net.relays().filter(|relay| self.running.contains_key(relay.name())) {
@@ -287,7 +289,7 @@ impl<'net> Daemons<'net> {
             if up {
                 return Ok(true);
             }
-            thread::sleep(POLL);
+            thread::sleep(POLL_OVERLAYS);
         }
         Ok(false)
     }
