@@ -178,7 +178,7 @@ impl<T> KernelQueue<T> {
         };
         let refused = KernelRefused { operation: op.to_string(), error };
         self.behind.insert(pending.part);
-        if pending.undone.is_some() || std::iter::once(op).chain(rest).all(is_removal) {
+        if pending.undone.is_some() || std::iter::once(op).chain(rest).all(Op::only_removes) {
             // all that is wanted is there, and an SA that is gone must not come again: it would count from 1
             // under the same key
             pending.left.push(refused);
