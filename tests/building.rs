@@ -111,6 +111,10 @@ fn what_circuits_are_to_carry_is_unreachable_until_one_does() {
     assert_eq!(state.routes.len(), 2);
     assert!(state.routes.values().all(|route| route.kind == ippriv::state::RouteKind::Unreachable));
     assert_eq!(state.rules.iter().filter(|rule| rule.priority == 4966).count(), 2, "{:?}", state.rules);
+    let looks_out = |rule: &&ippriv::state::Rule| rule.mark == Some(ippriv::telescope::LOOKING_OUT);
+    let outside: Vec<_> = state.rules.iter().filter(looks_out).collect();
+    assert_eq!(outside.len(), 2, "of each family: {:?}", state.rules);
+    assert!(outside.iter().all(|rule| rule.priority < 4966), "the way out comes first");
 
     let mut open = support::client(&[hops(3).traffic(&["0.0.0.0/0"])]);
     let before = compiled(&as_host(Some(open.clone()), None)).state;

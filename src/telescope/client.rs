@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use ipnet::IpNet;
 
 use super::mtu;
-use super::numbers::TRAFFIC_TABLE;
+use super::numbers::{LOOKING_OUT, TRAFFIC_TABLE};
 use super::{Client, Desired, Hop, MAX_HOPS, Refused, Telescope, insert_once, same_family};
 use crate::id::{LinkName, TableId};
 use crate::state::{
@@ -38,6 +38,10 @@ impl Client {
         }
         for prefix in self.guarded.iter().map(IpNet::trunc) {
             guard(prefix, state);
+            // else the daemon could not find out which address it has towards the entries
+            let everywhere = Selector::any(prefix.addr());
+            let looking_out = rule_to(BYPASS_RULE, everywhere, RuleAction::Lookup(TableId::MAIN));
+            state.rules.insert(Rule { mark: Some(LOOKING_OUT), ..looking_out });
         }
         for circuit in &self.circuits {
             self.circuit(circuit, state)?;

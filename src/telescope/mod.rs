@@ -23,7 +23,7 @@ use std::net::{IpAddr, Ipv6Addr};
 use ipnet::IpNet;
 
 pub use exit::ExitPolicy;
-pub use numbers::{CircuitNumber, HopNumber, NeighbourNumber};
+pub use numbers::{CircuitNumber, HopNumber, LOOKING_OUT, NeighbourNumber};
 pub use relay::settings;
 
 use crate::id::{Mtu, Spi};

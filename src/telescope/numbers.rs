@@ -4,6 +4,7 @@
 //! |---|---|
 //! | interface of all telescopes that end on a relay, their pool's table | 1 |
 //! | mark of packets that leave at an exit | 1 |
+//! | mark of a socket that looks for the host's own address, and sends nothing | 2 |
 //! | reqid of the inbound SAs of those telescopes, the neighbours' table | 2 |
 //! | table of what goes through a client's circuits by its destination | 3 |
 //! | overlay to neighbour n: interface and reqid | 0x100 + n |
@@ -34,6 +35,8 @@ pub(super) const TELESCOPES_IN: Reqid = Reqid(FIRST + 2);
 pub(super) const POOLS_TABLE: TableId = TableId(FIRST + 1);
 /// On packets that the firewall of an exit is going to let out under the exit's own address.
 pub(super) const LEAVING: Mark = Mark { value: FIRST + 1, mask: u32::MAX };
+/// Of a socket that asks which address this host has towards a relay, past the rules that lead to circuits.
+pub const LOOKING_OUT: Mark = Mark { value: FIRST + 2, mask: u32::MAX };
 /// Routes to the neighbours' public addresses through the overlay.
 pub(super) const NEIGHBOURS_TABLE: TableId = TableId(FIRST + 2);
 /// What goes through a client's circuits by its destination.

@@ -5,6 +5,9 @@ use std::net::{IpAddr, SocketAddr, UdpSocket};
 use std::os::unix::net::UnixDatagram as StdDatagram;
 
 use ippriv::netlink::{Frame, Frames, Malformed, Notice, address_changes, xfrm_notice};
+use ippriv::telescope::LOOKING_OUT;
+use nix::sys::socket::setsockopt;
+use nix::sys::socket::sockopt::Mark;
 use rustix::io::Errno;
 use rustix::net::netlink::{SocketAddrNetlink, XFRM};
 use rustix::net::sockopt::{set_socket_recv_buffer_size, set_socket_recv_buffer_size_force};
@@ -52,11 +55,14 @@ pub(crate) fn listen_to_routing(said: mpsc::Sender<Heard>) -> io::Result<impl Fu
     Ok(listen(socket, said, heard, || Some(Heard::Routing)))
 }
 
-/// The address that this host sends from to the first of `peers` that it has a route to. Sends nothing.
+/// The address that this host sends from to the first of `peers` that it has a route to, past the rules that
+/// lead to our circuits. Sends nothing.
 pub(crate) fn source_towards(peers: &[IpAddr]) -> Option<IpAddr> {
     peers.iter().find_map(|peer| {
         let any: IpAddr = if peer.is_ipv4() { [0; 4].into() } else { std::net::Ipv6Addr::UNSPECIFIED.into() };
         let socket = UdpSocket::bind(SocketAddr::new(any, 0)).ok()?;
+        // Whoever may not do this has no circuits either.
+        setsockopt(&socket, Mark, &LOOKING_OUT.value).unwrap_or_else(|error| debug!(%error, "no mark"));
         socket.connect(SocketAddr::new(*peer, 500)).ok()?;
         let source = socket.local_addr().ok()?.ip();
         (!source.is_unspecified()).then_some(source)

@@ -13,6 +13,7 @@ const STREAMS_SHOWN: usize = 6;
 pub fn draw(demo: &Demo) -> String {
     let mut text = String::new();
     path(demo, &mut text);
+    circuit(demo, &mut text);
     text.push_str("\nWhat an observer of each link sees (addresses, SPIs, sizes of IP packets)\n");
     for link in &demo.links {
         wire_view(link, &mut text);
@@ -58,6 +59,25 @@ fn pad(text: &str, width: usize, fill: char) -> String {
     text.chars().chain(std::iter::repeat_n(fill, missing)).collect()
 }
 
+/// How the circuit came to be, hop by hop.
+fn circuit(demo: &Demo, text: &mut String) {
+    text.push_str("\nWhat IKEv2 built, hop by hop, each through the hops before it\n");
+    let mut from = demo.hosts.first().map(|host| host.address.clone()).unwrap_or_default();
+    for hop in &demo.circuit {
+        let ends = format!("{from} > {}", hop.address);
+        let _ = writeln!(
+            text,
+            "  {}{}gave {}ESP {}, IKE {}",
+            pad(&hop.relay, 10, ' '),
+            pad(&ends, 31, ' '),
+            pad(&hop.assigned, 16, ' '),
+            hop.esp_suite,
+            hop.ike_suite
+        );
+        from.clone_from(&hop.assigned);
+    }
+}
+
 fn wire_view(view: &LinkView, text: &mut String) {
     let _ = writeln!(text, "  {}", view.link);
     let mut streams: Vec<&Stream> = view.streams.iter().collect();
@@ -66,6 +86,7 @@ fn wire_view(view: &LinkView, text: &mut String) {
         let what = match (stream.spi, stream.belongs_to) {
             (Some(spi), Owner::Overlay) => format!("ESP spi {spi:#010x} (overlay)"),
             (Some(spi), _) => format!("ESP spi {spi:#010x} (layer)"),
+            (None, Owner::Ike) => "IKE".to_owned(),
             (None, _) => format!("{} in clear", stream.protocol),
         };
         let _ = writeln!(

@@ -24,6 +24,8 @@ pub struct Demo {
     pub hosts: Vec<HostView>,
     /// The routers in a line between the client's and the server's, by name.
     pub routers: Vec<String>,
+    /// The circuit that IKEv2 built, entry first.
+    pub circuit: Vec<HopView>,
     /// What an observer of each link sees while traffic goes through the circuit.
     pub links: Vec<LinkView>,
     /// Who could learn which end, read from the captures.
@@ -48,6 +50,23 @@ pub struct HostView {
     /// The addresses it hands out, for a relay.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub pool: Option<String>,
+}
+
+/// A hop of the circuit, as the client's daemon tells it.
+#[derive(Debug, Deserialize, Serialize)]
+pub struct HopView {
+    /// The relay's name.
+    pub relay: String,
+    /// Where IKE spoke to it: its own address.
+    pub address: String,
+    /// The address it handed to the client, from which the next hop was spoken to.
+    pub assigned: String,
+    /// The algorithms of the IKE SA.
+    #[serde(rename = "ike")]
+    pub ike_suite: String,
+    /// The algorithms of the layer.
+    #[serde(rename = "esp")]
+    pub esp_suite: String,
 }
 
 /// One measurement, through the circuit and directly.

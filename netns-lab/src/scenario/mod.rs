@@ -7,6 +7,7 @@ mod command;
 mod dice;
 mod digest;
 mod faults;
+mod first_network;
 mod foreign;
 mod headers;
 mod identity;
@@ -73,6 +74,7 @@ pub const ALL: &[&[Scenario]] = &[
     foreign::ALL,
     faults::ALL,
     command::ALL,
+    first_network::ALL,
     secrets::ALL,
     interop::ALL[0],
     interop::ALL[1],
