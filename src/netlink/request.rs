@@ -57,6 +57,8 @@ pub enum Channel {
     Xfrm,
     /// A `NETLINK_ROUTE` socket.
     Route,
+    /// A `NETLINK_NETFILTER` socket.
+    Netfilter,
 }
 
 /// One request, and how to undo it should a later one of the same operation be refused.

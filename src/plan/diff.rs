@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 use super::op::{Object, Op};
-use crate::state::{Address, Current, Direction, Link, Route, RouteKind, Sa, State};
+use crate::state::{Address, Current, Direction, Link, NftTable, Route, RouteKind, Sa, State};
 
 /// A desired object whose place somebody else's object has.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -148,14 +148,26 @@ impl Builder {
         Some(left)
     }
 
+    /// An address that guards looked at goes from their sets after all else, for until then there may be
+    /// packets with it.
     fn nft(&mut self, desired: &State, owned: &State) {
+        let replace = |old: &NftTable, new: &NftTable| Op::Replace {
+            old: Object::Nft(old.clone()),
+            new: Object::Nft(new.clone()),
+        };
         match (&owned.nft, &desired.nft) {
+            (None, None) => {}
             (None, Some(new)) => self.make.push(Op::Create(Object::Nft(new.clone()))),
-            (Some(old), Some(new)) if old != new => {
-                self.make.push(Op::Replace { old: Object::Nft(old.clone()), new: Object::Nft(new.clone()) });
+            (Some(old), Some(new)) => {
+                let between = new.keeping_addresses_of(old);
+                if *old != between {
+                    self.make.push(replace(old, &between));
+                }
+                if between != *new {
+                    self.remove.push(replace(&between, new));
+                }
             }
             (Some(old), None) => self.remove.push(Op::Delete(Object::Nft(old.clone()))),
-            _ => {}
         }
     }
 

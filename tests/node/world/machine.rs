@@ -9,7 +9,7 @@ use ippriv::ike::SocketId;
 use ippriv::node::{Binding, CommandId, Node};
 use ippriv::plan::{Object, Op, OpError, Outcome};
 use ippriv::policy::Policy;
-use ippriv::state::{Link, RouteKind, RuleAction, SaId, State};
+use ippriv::state::{Link, NftSetKind, RouteKind, RuleAction, SaId, State};
 
 /// Which operations a kernel refuses, by their number and themselves.
 pub(crate) type Refuses = Box<dyn FnMut(u64, &Op) -> bool>;
@@ -106,6 +106,7 @@ impl Machine {
                     return Outcome::Failed(OpError::Refused { errno: 12, text: None });
                 }
                 assert!(self.apply(op), "{op}");
+                self.assert_addresses_guarded(op);
                 Outcome::Done
             })
             .collect()
@@ -140,6 +141,24 @@ impl Machine {
                 state.nft = if matches!(op, Op::Delete(_)) { None } else { Some(table) };
                 true
             }
+        }
+    }
+
+    /// Panics if a relay's address is there that the guards of the firewall do not look at.
+    fn assert_addresses_guarded(&self, after: &Op) {
+        let sets = self.kernel.nft.iter().flat_map(|table| &table.sets);
+        let kinds: Vec<_> =
+            sets.filter(|set| set.name.starts_with("handed_out")).map(|set| &set.kind).collect();
+        let known = |address: IpAddr| {
+            kinds.iter().any(|kind| match (kind, address) {
+                (NftSetKind::Ipv4(known), IpAddr::V4(address)) => known.contains(&address),
+                (NftSetKind::Ipv6(known), IpAddr::V6(address)) => known.contains(&address),
+                _ => false,
+            })
+        };
+        let circuits = self.kernel.addresses.keys().filter(|id| id.link.as_str().starts_with("ippc"));
+        for id in circuits {
+            assert!(known(id.prefix.addr()), "no guard looks at {id} after {after}");
         }
     }
 
