@@ -104,7 +104,7 @@ mod tests {
                 assert!(count > 1 || around == asked);
             }
         }
-        let three = vec![Layer { suite: Suite::AesGcm128, outer_header: 20 }; 3];
+        let three = [Layer { suite: Suite::AesGcm128, outer_header: 20 }; 3];
         assert_eq!(mtus(mtu(1280), &three[..1]), Mtus { inside: mtu(1280), around: mtu(1280) });
     }
 }

@@ -178,7 +178,7 @@ mod tests {
         let first_circuit = CircuitNumber::try_from(1).unwrap();
         assert!(in_range(circuit.reqid(7).0));
         assert_eq!(circuit.lent_if_id().get(), circuit.reqid(7).0);
-        assert!(MAX_HOPS < 8);
+        const { assert!(MAX_HOPS < 8) };
         assert!(hop.reqid() < first_circuit.reqid(0));
         assert!(neighbour.reqid() < first_hop.reqid());
         assert!(neighbour.if_id() < first_circuit.if_id());

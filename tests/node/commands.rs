@@ -122,7 +122,8 @@ fn a_circuit_has_the_name_servers_that_its_exit_tells_of() {
     assert_eq!(status.warnings, [] as [String; 0]);
     // others tell those who come after a reload
     world.reload("relay-b", |setup| setup.exit = "{ dns: [8.8.8.8] }").unwrap();
-    world.ask("client", Command::CircuitClose(number(1)));
+    world.command("client", 5, Command::CircuitClose(number(1)));
+    world.run(10 * SECOND);
     let new =
         NewCircuit { hops: Some(vec!["relay-a".to_owned(), "relay-b".to_owned()]), ..Default::default() };
     world.ask("client", Command::CircuitNew(new));

@@ -76,7 +76,8 @@ fn a_lent_circuit_has_its_innermost_layer_elsewhere_and_comes_back_whole() {
     assert!(!held.addresses.keys().any(|id| id.prefix.addr() == address), "the host still has {address}");
     let around = held.links.values().find(|link| link.name.as_str() == "ippc1").unwrap();
     assert!(around.mtu.get() > link.mtu.get(), "{around:?}");
-    assert_eq!(world.probe("client").iter().filter(|sent| sent.is_ok()).count(), 0);
+    let from_it = held.policies.values().filter(|policy| policy.id.selector.source == address.into());
+    assert_eq!(from_it.map(|policy| policy.id.if_id).collect::<Vec<_>>(), [link.if_id]);
 
     let before_return = world.client().ops;
     assert_eq!(refused(give_back(&mut world, 78)).0, RefusalCode::Conflict);

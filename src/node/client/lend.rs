@@ -67,16 +67,16 @@ impl Node {
     ) {
         if let Some(refused) = refused {
             let reason = format!("the kernel refused to {}: {}", refused.operation, refused.error);
-            return self.not_lent(number, id, RefusalCode::Failed, reason);
+            return self.not_lent(number, id, &reason);
         }
         let path_mtu = self.client.as_ref().map(|role| role.path_mtu);
         let lent = self.circuit_mut(number).and_then(|circuit| Some((circuit.lent?, circuit.telescope()?)));
         let (Some((lent, telescope)), Some(path_mtu)) = (lent, path_mtu) else {
-            return self.not_lent(number, id, RefusalCode::Failed, "it was closed meanwhile".to_owned());
+            return self.not_lent(number, id, "it was closed meanwhile");
         };
         match telescope.lent_link(path_mtu) {
             Ok(link) => self.queue.push_back(Output::Lend { id, circuit: number, link, process: lent.to }),
-            Err(error) => self.not_lent(number, id, RefusalCode::Failed, error.to_string()),
+            Err(error) => self.not_lent(number, id, &error.to_string()),
         }
     }
 
@@ -98,19 +98,19 @@ impl Node {
                 }
             }
             (Ok(()), None) => {
-                self.not_lent(number, id, RefusalCode::Failed, "it was closed meanwhile".to_owned());
+                self.not_lent(number, id, "it was closed meanwhile");
             }
-            (Err(error), _) => self.not_lent(number, id, RefusalCode::Failed, error.to_string()),
+            (Err(error), _) => self.not_lent(number, id, &error.to_string()),
         }
     }
 
-    fn not_lent(&mut self, number: CircuitNumber, id: CommandId, code: RefusalCode, reason: String) {
+    fn not_lent(&mut self, number: CircuitNumber, id: CommandId, reason: &str) {
         if let Some(circuit) = self.circuit_mut(number)
             && circuit.lent.take().is_some()
         {
             self.kernel.push(Part::Base, Then::Nothing);
         }
-        self.reply(id, refusal(code, format!("circuit {number} cannot be lent: {reason}")));
+        self.reply(id, refusal(RefusalCode::Failed, format!("circuit {number} cannot be lent: {reason}")));
     }
 
     /// Takes a circuit back for the process that has it.

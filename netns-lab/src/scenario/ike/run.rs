@@ -37,8 +37,8 @@ fn run(daemons: &Daemons<'_>, command: &[&str]) -> Outcome<RawOutput> {
 
 /// Whatever a host holds: kernel objects of ours, interfaces, namespaces, mounts and circuits.
 fn held(lab: &Lab, host: &str) -> Outcome<BTreeSet<String>> {
-    let rest =
-        "ls -l /proc/[0-9]*/ns/net 2>/dev/null | sed 's/.*-> //' | sort -u; cat /proc/self/mounts; ls /tmp";
+    let rest = "ls -l /proc/[0-9]*/ns/net 2>/dev/null | sed 's/.*-> //' | sort -u; cat /proc/self/mounts; \
+                ls -d /tmp/ippriv-[0-9]* 2>/dev/null || true";
     let text = kernel(lab, host)? + &lab.on(host, &["sh", "-c", rest])?;
     Ok(text.lines().map(str::to_owned).collect())
 }
