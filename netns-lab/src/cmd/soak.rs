@@ -1,6 +1,7 @@
 //! `cargo lab soak`: hours of virtual time.
 
 use std::process::ExitCode;
+use std::time::Duration;
 
 use ippriv_lab::runner::{self, Choice, Clock};
 use ippriv_lab::soak::{self, Settings};
@@ -17,6 +18,9 @@ pub(crate) struct Args {
     /// How many clients rotate circuits.
     #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u16).range(5..=100))]
     clients: u16,
+    /// Minutes, in the mean, until a client goes over to the next circuit.
+    #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u16).range(1..=60))]
+    rotation: u16,
     /// Where the randomness of virtual time starts.
     #[arg(long, default_value_t = 1)]
     seed: u64,
@@ -33,7 +37,8 @@ pub(crate) fn run(args: &Args) -> Outcome {
     kernel::ensure()?;
     cargo::build_commands()?;
     let runner = runner::choose(Choice::Uml, Clock::Virtual { seed: args.seed })?;
-    let settings = Settings::full(args.hours, args.clients.into());
+    let rotation = Duration::from_secs(60 * u64::from(args.rotation));
+    let settings = Settings { rotation, ..Settings::full(args.hours, args.clients.into()) };
     let soaked = soak::run_in_lab(runner.as_ref(), &settings, args.seed)?;
     if args.json {
         println!("{}", serde_json::to_string_pretty(&soaked)?);
