@@ -5,22 +5,23 @@
 
 #[path = "common/ike_pair.rs"]
 mod ike_pair;
+#[path = "common/ike_raw.rs"]
+mod ike_raw;
 
 use std::cell::RefCell;
 use std::rc::Rc;
 use std::time::Duration;
 
 use ike_pair::*;
+use ike_raw::Raw;
 use ippriv::entropy::{Entropy, Seeded};
-use ippriv::ike::crypto::auth::AuthOctets;
-use ippriv::ike::crypto::protect::protect_plain;
-use ippriv::ike::crypto::{KeyExchange, KeySchedule, Nonces, Outgoing, Role, null_auth};
+use ippriv::ike::OwnAuth;
+use ippriv::ike::crypto::KeyExchange;
 use ippriv::ike::proposal::EspOffer;
 use ippriv::ike::wire::{
-    AuthMethod, Body, Delete, Exchange, Flags, Header, Id, IkeSpi, KeMethod, MessageId, Notify, NotifyType,
-    Payload, PayloadType, TrafficSelector, decode, encode_clear, encode_payloads,
+    Delete, Exchange, IkeSpi, KeMethod, Notify, NotifyType, Payload, PayloadType, TrafficSelector,
+    encode_payloads,
 };
-use ippriv::ike::{Output, OwnAuth};
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -90,122 +91,6 @@ fn a_flipped_bit_anywhere_is_a_lost_datagram_at_worst() {
     }
 }
 
-/// A peer made by hand, with the keys of its IKE SA.
-struct Raw {
-    pair: Pair,
-    keys: KeySchedule,
-    outgoing: Outgoing,
-    spis: (IkeSpi, IkeSpi),
-    request: Vec<u8>,
-    nonce_r: Vec<u8>,
-    next: u32,
-}
-
-impl Raw {
-    fn new(seed: u64) -> Self {
-        let mut pair = Pair::new(seed);
-        let mut entropy = Seeded::new([3; 32]);
-        let exchange = KeyExchange::start(KeMethod::X25519, &mut entropy).unwrap();
-        let spi = IkeSpi(entropy.u64() | 1);
-        let nonce = vec![5; 32];
-        let header = Header {
-            initiator_spi: spi,
-            responder_spi: IkeSpi::ZERO,
-            exchange: Exchange::SA_INIT,
-            flags: Flags { initiator: true, response: false },
-            message_id: MessageId(0),
-        };
-        let hash = Notify::with_data(NotifyType::SIGNATURE_HASH_ALGORITHMS, vec![0, 5]);
-        let request = encode_clear(
-            &header,
-            &[
-                Payload::Sa(settings().proposals.ike.to_wire(None)),
-                Payload::Ke { method: KeMethod::X25519, data: exchange.public().to_vec() },
-                Payload::Nonce(nonce.clone()),
-                Payload::Notify(hash),
-                Payload::Notify(Notify::new(NotifyType::IKEV2_FRAGMENTATION_SUPPORTED)),
-            ],
-        );
-        let response = Self::exchange(&mut pair, &request).expect("an answer");
-        let packet = decode(&response).unwrap();
-        let spis = (spi, packet.header.responder_spi);
-        let Body::Clear(payloads) = packet.body else { panic!("expected clear text") };
-        let (mut data, mut nonce_r, mut suite) = (Vec::new(), Vec::new(), None);
-        for payload in payloads {
-            match payload {
-                Payload::Ke { data: theirs, .. } => data = theirs,
-                Payload::Nonce(theirs) => nonce_r = theirs,
-                Payload::Sa(sa) => suite = settings().proposals.ike.check(&sa).ok(),
-                _ => {}
-            }
-        }
-        let secret = exchange.finish(&data).unwrap();
-        let nonces = Nonces { initiator: &nonce, responder: &nonce_r };
-        let keys = KeySchedule::initial(&suite.unwrap().suite, nonces, &secret, spis.0, spis.1);
-        let outgoing = keys.outgoing(Role::Initiator);
-        Self { pair, keys, outgoing, spis, request, nonce_r, next: 1 }
-    }
-
-    fn exchange(pair: &mut Pair, datagram: &[u8]) -> Option<Vec<u8>> {
-        let (now, path) = (pair.now, pair.path(RELAY));
-        pair.hosts[RELAY].endpoint.handle_datagram(now, path, datagram);
-        let mut answer = None;
-        let mut events = Vec::new();
-        loop {
-            while let Some(output) = pair.hosts[RELAY].endpoint.poll_output() {
-                match output {
-                    Output::Transmit { datagram, .. } => answer = Some(datagram),
-                    Output::Event(handle, event) => events.push((handle, event)),
-                    Output::Changed(_) => {}
-                }
-            }
-            let Some((handle, event)) = events.pop() else { return answer };
-            let endpoint = &mut pair.hosts[RELAY].endpoint;
-            match event {
-                ippriv::ike::Event::ChildWanted(_) => {
-                    endpoint.answer_child(now, handle, pair.hosts[RELAY].answer.clone());
-                }
-                ippriv::ike::Event::ChildKeys(keys) => {
-                    endpoint.child_installed(now, handle, keys.child, Ok(()));
-                }
-                _ => {}
-            }
-        }
-    }
-
-    fn auth(&self) -> Vec<Payload> {
-        let id = Id::NULL;
-        let octets = AuthOctets { message: &self.request, nonce: &self.nonce_r, id: &id, intermediate: None }
-            .build(&self.keys, Role::Initiator);
-        vec![
-            Payload::IdI(id),
-            Payload::Auth { method: AuthMethod::NULL, data: null_auth(&self.keys, Role::Initiator, &octets) },
-            Payload::Sa(EspOffer::default().without_ke().to_wire(0x1234_5678)),
-            Payload::TsI(vec![TrafficSelector::any_v4()]),
-            Payload::TsR(vec![TrafficSelector::any_v4()]),
-        ]
-    }
-
-    fn send(&mut self, exchange: Exchange, first: PayloadType, plain: &[u8]) -> Option<Vec<u8>> {
-        let header = Header {
-            initiator_spi: self.spis.0,
-            responder_spi: self.spis.1,
-            exchange,
-            flags: Flags { initiator: true, response: false },
-            message_id: MessageId(self.next),
-        };
-        let limit = if plain.len().is_multiple_of(5) { Some(200) } else { None };
-        let mut answer = None;
-        for datagram in protect_plain(&mut self.outgoing, &header, first, plain, limit) {
-            answer = Self::exchange(&mut self.pair, &datagram).or(answer);
-        }
-        if answer.is_some() {
-            self.next += 1;
-        }
-        answer
-    }
-}
-
 /// Bends payloads: flips, cuts, doubles, swaps.
 fn bend(plain: &mut Vec<u8>, bits: &mut Seeded) {
     for _ in 0..=bits.below(3) {
@@ -224,7 +109,7 @@ fn bend(plain: &mut Vec<u8>, bits: &mut Seeded) {
 #[test]
 fn a_peer_with_keys_may_say_what_it_likes() {
     let established = |seed| {
-        let mut raw = Raw::new(seed);
+        let mut raw = Raw::new(Pair::new(seed));
         let (first, plain) = encode_payloads(&raw.auth());
         raw.send(Exchange::AUTH, first, &plain).expect("authenticated");
         assert_eq!(raw.pair.hosts[RELAY].endpoint.half_open(), 0);
@@ -262,7 +147,7 @@ fn a_peer_with_keys_may_say_what_it_likes() {
         let mut bits = Seeded::new([seed.to_be_bytes()[7]; 32]);
         bits.public_fill(&mut vec![0; usize::try_from(seed).unwrap()]);
         // IKE_AUTH itself.
-        let mut raw = Raw::new(seed);
+        let mut raw = Raw::new(Pair::new(seed));
         let (first, mut plain) = encode_payloads(&raw.auth());
         bend(&mut plain, &mut bits);
         raw.send(Exchange::AUTH, first, &plain);
@@ -286,7 +171,7 @@ fn a_peer_with_keys_may_say_what_it_likes() {
 
 #[test]
 fn a_replayed_request_gets_the_same_answer_and_does_nothing() {
-    let mut raw = Raw::new(1);
+    let mut raw = Raw::new(Pair::new(1));
     let (first, plain) = encode_payloads(&raw.auth());
     raw.send(Exchange::AUTH, first, &plain).expect("authenticated");
     let before = raw.next;

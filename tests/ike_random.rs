@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use ike_pair::*;
 use ippriv::entropy::Entropy;
+use ippriv::ike::proposal::IkeOffer;
 use ippriv::ike::wire::TrafficSelector;
 use ippriv::ike::{Event, Lifetimes, OwnAuth, SaHandle};
 
@@ -29,6 +30,10 @@ enum Ops {
 fn life(seed: u64, ops: Ops) -> Pair {
     let mut relaxed = settings();
     relaxed.lifetimes = Lifetimes { probe: Some(MINUTE), ..Lifetimes::default() };
+    if seed % 4 == 1 {
+        // With ML-KEM-768 in every exchange of keys, first and later ones.
+        relaxed.proposals.ike = IkeOffer::default();
+    }
     let mut pair = Pair::with(seed, relaxed.clone(), relaxed);
     let loss = pair.rng.below(200);
     pair.link = Link { loss, double: 100, delay: (5, 60), ..Link::default() };

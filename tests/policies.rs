@@ -6,6 +6,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use ippriv::config;
+use ippriv::ike::wire::KeMethod;
 use ippriv::network::{Document, Network, PrivateKey, UnixTime};
 use ippriv::policy::{CipherPolicy, ExitSaid, FileKind, Mismatch, Policy, PostQuantum};
 
@@ -192,13 +193,20 @@ fn a_policy_that_does_not_fit_its_network_is_refused() {
 #[test]
 fn cipher_policies_are_offered_in_their_order_with_post_quantum_first() {
     let policy = CipherPolicy::default();
-    let suites = policy.ike_suites();
-    assert_eq!(suites.len(), 2 * 3 * 3);
-    let (first, last) = suites.split_at(9);
-    assert!(first.iter().all(|suite| suite.additional.len() == 1));
-    assert!(last.iter().all(|suite| suite.additional.is_empty()));
-    let of = |post_quantum| CipherPolicy { post_quantum, ..policy.clone() }.ike_suites();
-    assert_eq!((of(PostQuantum::Required), of(PostQuantum::Off)), (first.to_vec(), last.to_vec()));
+    let offers = policy.ike_offer().0;
+    // A proposal for each cipher, so that ciphers and PRFs stay together, with every method in it.
+    assert!(offers.len() == 2 * 3 && offers.iter().all(|offer| offer.ke.len() == 3));
+    let (first, last) = offers.split_at(3);
+    assert!(first.iter().all(|offer| offer.additional == [[KeMethod::MLKEM768]]));
+    assert!(last.iter().all(|offer| offer.additional.is_empty()));
+    let of = |post_quantum| CipherPolicy { post_quantum, ..policy.clone() };
+    assert_eq!(of(PostQuantum::Required).ike_offer().0, first);
+    assert_eq!(of(PostQuantum::Off).ike_offer().0, last);
+    // Whether it is made again when a child SA is replaced is a choice within one proposal.
+    let of_esp = |post_quantum| of(post_quantum).esp_offer().additional;
+    assert_eq!(of_esp(PostQuantum::Preferred), [[KeMethod::MLKEM768, KeMethod::NONE]]);
+    assert_eq!(of_esp(PostQuantum::Required), [[KeMethod::MLKEM768]]);
+    assert!(of_esp(PostQuantum::Off).is_empty());
 }
 
 #[test]

@@ -71,6 +71,9 @@ pub enum Event {
     Established(PeerAuthenticated),
     /// The peer is reached by another path from now on; the UDP encapsulation of the child SAs follows it.
     PathChanged(Path),
+    /// An initiator did not show who it is, or we do not serve it; [`Event::Closed`] follows when its repetitions
+    /// need no answer any more.
+    Refused(Path, CloseReason),
     /// The connection is over and all of it is gone; [`Event::ChildGone`] came for every child before this.
     /// For a responder this may be the only event: of an initiator that failed to show who it is.
     Closed(CloseReason),

@@ -242,7 +242,8 @@ impl Integrity {
 }
 
 impl Default for EspOffer {
-    /// Every suite worth its name, with either length of sequence numbers, with a key exchange or without.
+    /// Every suite worth its name, with either length of sequence numbers, with a key exchange or without, and
+    /// with ML-KEM-768 after it or not.
     fn default() -> Self {
         Self {
             suites: vec![
@@ -253,7 +254,7 @@ impl Default for EspOffer {
             ],
             sequence: vec![SequenceNumbers::Extended, SequenceNumbers::Short],
             ke: vec![KeMethod::X25519, KeMethod::P256, KeMethod::P384, KeMethod::NONE],
-            additional: Vec::new(),
+            additional: vec![vec![KeMethod::MLKEM768, KeMethod::NONE]],
         }
     }
 }

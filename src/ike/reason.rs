@@ -20,6 +20,8 @@ pub enum Step {
     Auth,
     /// CREATE_CHILD_SA: another child SA, or new keys.
     CreateChild,
+    /// IKE_FOLLOWUP_KE: further keys for that (RFC 9370).
+    FollowupKe,
     /// INFORMATIONAL: deletion and liveness.
     Informational,
 }
@@ -31,6 +33,7 @@ impl fmt::Display for Step {
             Self::Intermediate => "IKE_INTERMEDIATE",
             Self::Auth => "IKE_AUTH",
             Self::CreateChild => "CREATE_CHILD_SA",
+            Self::FollowupKe => "IKE_FOLLOWUP_KE",
             Self::Informational => "INFORMATIONAL",
         })
     }
@@ -106,6 +109,18 @@ pub enum CloseReason {
     /// Our own crypto failed.
     #[error("{0}: the crypto library failed")]
     Internal(Step),
+}
+
+impl CloseReason {
+    /// The same without identities, for logs that must not tell who comes.
+    #[must_use]
+    pub fn nameless(&self) -> String {
+        match self {
+            Self::UnknownPeer(_) => "IKE_AUTH: nobody we serve".to_owned(),
+            Self::WrongIdentity { .. } => "IKE_AUTH: the peer is not the one expected".to_owned(),
+            other => other.to_string(),
+        }
+    }
 }
 
 /// An identity in one line that harms no terminal: names as they are, the rest in hexadecimal.

@@ -34,11 +34,11 @@ pub struct Settings {
 /// Algorithms, best first.
 #[derive(Debug, Clone, Default)]
 pub struct Proposals {
-    /// Of IKE SAs. Additional key exchanges take place in IKE_INTERMEDIATE (RFC 9370); a rekeyed IKE SA has
-    /// none of its own, for its keys come from those that had.
+    /// Of IKE SAs. Additional key exchanges take place in IKE_INTERMEDIATE, and in IKE_FOLLOWUP_KE when an
+    /// IKE SA that had them is replaced (RFC 9370).
     pub ike: IkeOffer,
-    /// Of child SAs. Its key exchanges are for further child SAs and for rekeying; additional ones are not
-    /// made, so leave them out.
+    /// Of child SAs. Its key exchanges are for further child SAs and for rekeying; additional ones are offered
+    /// where the IKE SA has them.
     pub esp: EspOffer,
 }
 
@@ -204,12 +204,30 @@ impl Default for Settings {
 }
 
 impl Retransmission {
-    /// For setting up: 12 attempts would be rude to who waits; 0.5 s, 1 s … 8 s, half a minute in all.
+    /// For setting up: after 0.5 s, 1 s, and then every 2 s, 22 s in all. Somebody waits for it, and through three
+    /// layers with a loss of 5 % on every link more than one exchange in three fails.
     pub const CONNECTING: Self =
-        Self { first: Duration::from_millis(500), most: Duration::from_secs(8), attempts: 7 };
+        Self { first: Duration::from_millis(500), most: Duration::from_secs(2), attempts: 12 };
     /// For a connection that stands: a dozen times over several minutes (RFC 7296 §2.4).
     pub const ESTABLISHED: Self =
         Self { first: Duration::from_millis(500), most: Duration::from_secs(30), attempts: 12 };
+
+    /// As [`Self::CONNECTING`], but for this long before the peer counts as dead, or up to a fifth longer.
+    #[must_use]
+    pub fn lasting(time: Duration) -> Self {
+        let mut policy = Self { attempts: 0, ..Self::CONNECTING };
+        let mut waited = Duration::ZERO;
+        while waited < time && policy.attempts < u8::MAX {
+            waited += policy.wait(policy.attempts);
+            policy.attempts += 1;
+        }
+        policy
+    }
+
+    /// Time to the next repetition when this many came before, but for chance.
+    pub(super) fn wait(&self, sent: u8) -> Duration {
+        self.first.saturating_mul(1 << sent.min(16)).min(self.most)
+    }
 }
 
 impl Default for HalfOpen {

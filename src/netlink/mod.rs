@@ -21,7 +21,7 @@ mod xfrm;
 pub use addr::AddressDump;
 pub use attr::{Attribute, Attributes, Malformed, Reader, Writer};
 pub use exchange::{Answers, Batch, Progress, Unanswered};
-pub use link::{LinkDump, LinkEntry, LinkIndexes};
+pub use link::{LinkDump, LinkEntry, LinkIndexes, delete as remove, move_to, turn_on};
 pub use message::{Frame, Frames, Message, Refusal, Reply};
 pub use notice::{Notice, address_changes, xfrm_notice};
 pub use request::{Channel, Request, Undo, Unencodable, requests};

@@ -138,7 +138,9 @@ fn replace(old: &Object, new: &Object, links: &LinkIndexes) -> Result<Vec<Reques
         }
         (_, Object::Policy(new)) => Ok(vec![only(make_policy(new, Existing::Replace)?)]),
         (_, Object::Route(new)) => Ok(vec![only(route::make(new, Existing::Replace, links)?)]),
-        (Object::Sa(old), Object::Sa(new)) if old.differs_in_ports_only(new) => {
+        (Object::Sa(old), Object::Sa(new))
+            if old.differs_in_ports_only(new) || old.differs_in_interface_only(new) =>
+        {
             Ok(vec![only(update_sa(new)?)])
         }
         _ => {

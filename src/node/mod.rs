@@ -24,6 +24,7 @@ mod overlay;
 mod pool;
 mod relay;
 mod reload;
+mod rivals;
 mod sockets;
 mod start;
 mod tunnel;
@@ -37,7 +38,7 @@ pub use io::{Binding, CommandId, Input, OpId, Output, Record};
 pub use key_log::{KeyLine, KeyTable};
 pub use start::{Files, NodeRefused};
 
-use crate::control::{Command, Event, RefusalCode, Reply};
+use crate::control::{Command, Event, Private, RefusalCode, Reply};
 use crate::entropy::Seeded;
 use crate::ike::{self, ChildId, ChildRefusal, ChildWanted, Endpoint, How, SaHandle};
 use crate::network::Network;
@@ -80,6 +81,10 @@ enum Then {
     Opened(CircuitNumber),
     /// A circuit is gone.
     Removed(CircuitNumber),
+    /// A circuit is lent, once it has an interface for that.
+    Lend(CircuitNumber, CommandId),
+    /// A command is answered.
+    Reply(CommandId),
 }
 
 /// Everything ippriv does on a host. See the module's description for how it is driven.
@@ -136,6 +141,9 @@ impl Node {
         self.set_books();
         self.open_sockets();
         self.rebind();
+        let version = env!("CARGO_PKG_VERSION").to_owned();
+        self.event(Event::Started { version, adopted: self.adopted });
+        self.watch_processes();
         self.overlays.start(self.now);
         self.start_circuits();
     }
@@ -153,6 +161,8 @@ impl Node {
             Input::Mapping { sa, remote } => self.ike.packet_from(self.now, sa.spi, remote),
             Input::Acquire { peer } => self.overlays.wanted(peer, self.now),
             Input::AddressChanged(address) => self.address_changed(address),
+            Input::Lent { id, circuit, result } => self.circuit_lent(circuit, id, result),
+            Input::ProcessEnded(process) => self.process_ended(process),
             Input::Command(id, command) => self.command(id, command),
         }
     }
@@ -163,6 +173,7 @@ impl Node {
         self.ike.handle_timeout(self.now);
         self.retry();
         self.connect_overlays();
+        self.settle_overlays();
         self.circuit_timers();
     }
 
@@ -286,6 +297,8 @@ impl Node {
             Then::Reach(circuit) => self.circuit_ready_to_reach(circuit, done.refused.as_ref()),
             Then::Opened(circuit) => self.circuit_opened(circuit, done.refused.as_ref()),
             Then::Removed(circuit) => self.circuit_removed(circuit),
+            Then::Lend(circuit, id) => self.circuit_to_lend(circuit, id, done.refused.as_ref()),
+            Then::Reply(id) => self.reply(id, Reply::Done),
         }
     }
 
@@ -293,6 +306,9 @@ impl Node {
         match event {
             ike::Event::ChildWanted(wanted) => {
                 let answer = self.child_wanted(sa, &wanted);
+                if let Err(refusal) = &answer {
+                    self.handshake_refused(wanted.path, refusal.to_string());
+                }
                 self.ike.answer_child(self.now, sa, answer);
             }
             ike::Event::ChildKeys(keys) => {
@@ -312,6 +328,7 @@ impl Node {
                 Some(Purpose::Hop(..) | Purpose::Layer(_)) | None => {}
             },
             ike::Event::PathChanged(path) => self.peer_moved(sa, path),
+            ike::Event::Refused(path, reason) => self.handshake_refused(path, reason.nameless()),
             ike::Event::Closed(reason) => {
                 self.forget(sa);
                 match self.purposes.remove(&sa) {
@@ -368,6 +385,10 @@ impl Node {
         }
     }
 
+    fn handshake_refused(&mut self, path: ike::Path, reason: String) {
+        self.event(Event::HandshakeRefused { peer: Private::new(path.remote), reason });
+    }
+
     fn event(&mut self, event: Event) {
         self.queue.push_back(Output::Event(event));
     }
@@ -380,6 +401,8 @@ impl Node {
         let reply = match command {
             Command::CircuitNew(new) => return self.circuit_new(id, new),
             Command::CircuitClose(number) => return self.circuit_close(id, number),
+            Command::CircuitLend(lend) => return self.circuit_lend(id, lend),
+            Command::CircuitReturn { circuit, process } => return self.circuit_return(id, circuit, process),
             Command::Rekey(rekey) => self.rekey(&rekey),
             Command::Status => Reply::Status(Box::new(self.status())),
             Command::CircuitList => Reply::Circuits(self.circuit_views()),

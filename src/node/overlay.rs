@@ -1,7 +1,8 @@
 //! Overlay tunnels: what hides the telescopes between relays.
 //!
 //! Of two neighbours, the one whose name comes first opens the connection, so that there is one; with other
-//! people's daemons it is the one whose address is lower. The other opens it only when a packet waits for it.
+//! people's daemons it is the one whose address is lower. The other opens it only when a packet waits for it;
+//! if that happens at both at once, there are two for a while ([`super::rivals`]).
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
@@ -11,6 +12,7 @@ use std::time::Duration;
 use ipnet::IpNet;
 
 use super::kernel::Part;
+use super::rivals::Rival;
 use super::sockets::{IKE, NAT_TRAVERSAL};
 use super::tunnel::Tunnel;
 use super::{Node, Purpose, Then};
@@ -51,9 +53,12 @@ pub(super) struct Overlay {
     pub(super) address: IpAddr,
     pool: IpNet,
     key: PublicKey,
-    opens: bool,
+    pub(super) opens: bool,
     rest: Duration,
     pub(super) phase: Phase,
+    /// The connection that we opened last.
+    pub(super) opened: Option<SaHandle>,
+    pub(super) rival: Option<Rival>,
     pub(super) since: Instant,
     pub(super) reason: Option<String>,
     pub(super) tunnel: Tunnel,
@@ -131,6 +136,8 @@ impl Overlays {
                 opens,
                 rest: FIRST_REST,
                 phase: Phase::Down(None),
+                opened: None,
+                rival: None,
                 since: now,
                 reason: None,
                 tunnel: Tunnel::default(),
@@ -218,7 +225,7 @@ impl Overlays {
     pub(super) fn next_timeout(&self) -> Option<Instant> {
         let due = self.all.values().filter_map(|overlay| match overlay.phase {
             Phase::Down(due) => due,
-            Phase::Connecting(_) | Phase::Up(_) => None,
+            Phase::Connecting(_) | Phase::Up(_) => overlay.rival.and_then(Rival::next_timeout),
         });
         due.min()
     }
@@ -279,6 +286,7 @@ impl Node {
         self.purposes.insert(sa, Purpose::Overlay(number));
         if let Some(overlay) = self.overlays.all.get_mut(&number) {
             overlay.phase = Phase::Connecting(sa);
+            overlay.opened = Some(sa);
             overlay.since = self.now;
         }
     }
@@ -311,7 +319,11 @@ impl Node {
         if !overlay.tunnel.accepts(keys) {
             return self.ike.child_installed(self.now, sa, keys.child, Err(ChildRefusal::Temporary));
         }
-        overlay.tunnel.add(sa, keys);
+        if keys.replaces.is_none() && overlay.tunnel.in_use().is_some() && overlay.is_rival(sa, self.now) {
+            overlay.tunnel.add_behind(sa, keys);
+        } else {
+            overlay.tunnel.add(sa, keys);
+        }
         let relay = overlay.name.to_string();
         self.kernel.push(Part::Base, Then::Installed(sa, keys.child));
         if keys.replaces.is_some() {
@@ -320,8 +332,18 @@ impl Node {
         }
     }
 
-    /// An overlay's connection stands. One that stood before is of a neighbour that has forgotten it.
+    /// An overlay's connection stands. One that stood for long before is of a neighbour that has forgotten it.
     pub(super) fn overlay_established(&mut self, number: NeighbourNumber, sa: SaHandle) {
+        let now = self.now;
+        let Some(overlay) = self.overlays.all.get_mut(&number) else { return };
+        let was_up = matches!(overlay.phase, Phase::Up(_));
+        if overlay.is_rival(sa, now) {
+            overlay.rival_established(sa, now);
+            if was_up {
+                self.settle_overlay(number);
+                return self.journal(sa);
+            }
+        }
         let Some(overlay) = self.overlays.all.get_mut(&number) else { return };
         let old = match std::mem::replace(&mut overlay.phase, Phase::Up(sa)) {
             Phase::Connecting(old) | Phase::Up(old) if old != sa => Some(old),
@@ -343,6 +365,9 @@ impl Node {
         let Some(overlay) = self.overlays.all.get_mut(&number) else { return };
         overlay.tunnel.remove_all(sa);
         self.kernel.push(Part::Base, Then::Nothing);
+        if overlay.outlived(sa) {
+            return;
+        }
         let was_up = overlay.phase == Phase::Up(sa);
         if !was_up && overlay.phase != Phase::Connecting(sa) {
             return;

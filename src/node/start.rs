@@ -26,16 +26,11 @@ use crate::secret::KeyMaterial;
 use crate::telescope::Relay;
 use crate::time::Instant;
 
-/// IKE datagrams larger than this are fragmented (RFC 7383): with four layers around it, it still fits 1500.
-const DATAGRAM: usize = 1200;
-/// Silence after which a client asks whether a relay is still there; relays ask later, so that it is clients
-/// who do it.
-const CLIENT_PROBE: Duration = Duration::from_secs(30);
-const RELAY_PROBE: Duration = Duration::from_secs(300);
-/// How requests are repeated once a connection stands: for three quarters of a minute, so that a dead relay
-/// is known in time for a new circuit.
-const ESTABLISHED: Retransmission =
-    Retransmission { first: Duration::from_millis(500), most: Duration::from_secs(8), attempts: 9 };
+/// Silence after which a relay asks whether a peer is still there: much later than clients do, so that it is
+/// they who ask.
+const RELAY_SILENCE: Duration = Duration::from_secs(300);
+/// How long a peer of a relay has to answer before it counts as dead.
+const RELAY_DEAD: Duration = Duration::from_secs(45);
 
 /// What the files hold that a policy names.
 #[derive(Debug, Default)]
@@ -232,11 +227,13 @@ fn relay_role(role: &policy::Relay, network: &Network) -> Option<RelayRole> {
         address: IpAddr::V4(relay.address),
         pool: IpNet::V4(relay.pool),
         pool6: relay.pool6.filter(|_| role.exit.is_some()).map(IpNet::V6),
-        exit: role.exit.clone(),
+        exit: role.exit.as_ref().map(|exit| exit.leaving.clone()),
         neighbours: Vec::new(),
         circuits: Vec::new(),
     };
-    Some(RelayRole::new(model, role.limits, role.pool_quarantine))
+    let mut made = RelayRole::new(model, role.limits, role.pool_quarantine);
+    made.name_servers(role.exit.as_ref());
+    Some(made)
 }
 
 /// The engine's settings for both roles.
@@ -270,6 +267,8 @@ pub(super) fn settings(
         ..HalfOpen::default()
     });
     let soft = |hard: Duration| hard / 5 * 4;
+    // on a host of both roles the client's circuits have to know soon
+    let waits = policy.client.as_ref().map(|client| client.timeouts);
     Ok(Settings {
         proposals: Proposals { ike: chosen.ike_offer(), esp: chosen.esp_offer() },
         lifetimes: Lifetimes {
@@ -277,11 +276,11 @@ pub(super) fn settings(
             ike_hard: times.ike,
             child_soft: soft(times.child),
             child_hard: times.child,
-            probe: Some(if relay.is_some() { RELAY_PROBE } else { CLIENT_PROBE }),
+            probe: Some(waits.map_or(RELAY_SILENCE, |waits| waits.silence)),
             ..Lifetimes::default()
         },
         connecting: Retransmission::CONNECTING,
-        established: ESTABLISHED,
+        established: Retransmission::lasting(waits.map_or(RELAY_DEAD, |waits| waits.dead)),
         half_open,
         credentials,
         peers: PeerTable {
@@ -291,6 +290,6 @@ pub(super) fn settings(
             secrets: secrets.iter().map(|(name, secret)| (relay_id(name), secret.clone())).collect(),
             anonymous: Anonymous { null: relay.is_some(), published_secret },
         },
-        datagram: DATAGRAM,
+        datagram: policy.fragment_size.octets(),
     })
 }

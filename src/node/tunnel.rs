@@ -22,6 +22,20 @@ struct Child {
     ready: bool,
 }
 
+impl Child {
+    fn new(sa: SaHandle, keys: &ChildKeys) -> Self {
+        Self {
+            sa,
+            id: keys.child,
+            inbound: keys.inbound_keys.spi,
+            inbound_key: keys.inbound_keys.key.clone(),
+            outbound: keys.outbound_keys.spi,
+            outbound_key: keys.outbound_keys.key.clone(),
+            ready: keys.outbound == Outbound::Now,
+        }
+    }
+}
+
 /// The child SAs of a tunnel, oldest first. We receive through all of them, and send through the newest that
 /// the peer is known to have.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -52,15 +66,20 @@ impl Tunnel {
         } else {
             self.rekeyed += 1;
         }
-        self.children.push(Child {
-            sa,
-            id: keys.child,
-            inbound: keys.inbound_keys.spi,
-            inbound_key: keys.inbound_keys.key.clone(),
-            outbound: keys.outbound_keys.spi,
-            outbound_key: keys.outbound_keys.key.clone(),
-            ready: keys.outbound == Outbound::Now,
-        });
+        self.children.push(Child::new(sa, keys));
+    }
+
+    /// Adds a child SA of a suite that is accepted, as if it were the oldest: we receive through it, and send
+    /// through the others.
+    pub(super) fn add_behind(&mut self, sa: SaHandle, keys: &ChildKeys) {
+        if !self.has(sa, keys.child) {
+            self.children.insert(0, Child::new(sa, keys));
+        }
+    }
+
+    /// Sends through the child SAs of this connection from now on, as if they were the newest.
+    pub(super) fn prefer(&mut self, sa: SaHandle) {
+        self.children.sort_by_key(|child| child.sa == sa);
     }
 
     /// The peer has this child SA as well.

@@ -196,8 +196,8 @@ impl Builder {
 
     /// An SA to receive through comes before one to send through, for the newest of the latter is used at
     /// once; they go the other way round. The kernel changes no key in place, so that an altered SA goes
-    /// right before its successor comes, which goes on counting if it has the same key. What it can change are
-    /// the ports of UDP encapsulation.
+    /// right before its successor comes, which goes on counting if it has the same key. What it can
+    /// change are the interface and the ports of UDP encapsulation.
     fn sas(&mut self, desired: &State, owned: &State) {
         for direction in [Direction::In, Direction::Out] {
             for (id, new) in &desired.sas {
@@ -210,7 +210,7 @@ impl Builder {
                 }
                 match owned.sas.get(id) {
                     Some(old) if *old == new => continue,
-                    Some(old) if old.differs_in_ports_only(&new) => {
+                    Some(old) if old.differs_in_ports_only(&new) || old.differs_in_interface_only(&new) => {
                         self.make.push(Op::Replace { old: Object::Sa(old.clone()), new: Object::Sa(new) });
                         continue;
                     }

@@ -7,7 +7,7 @@ use serde::Serialize;
 use serde::de::value::MapAccessDeserializer;
 use serde::de::{self, Deserialize, Deserializer, MapAccess, Visitor};
 
-use crate::ike::crypto::{Encryption, IkeSuite, Integrity, Prf};
+use crate::ike::crypto::{Encryption, Integrity, Prf};
 use crate::ike::wire::KeMethod;
 use crate::suite::Suite;
 
@@ -80,32 +80,6 @@ pub enum CipherSource {
     File(PathBuf),
     /// Here.
     Inline(CipherPolicy),
-}
-
-impl CipherPolicy {
-    /// What an IKE SA may negotiate, best first.
-    #[must_use]
-    pub fn ike_suites(&self) -> Vec<IkeSuite> {
-        let additional = match self.post_quantum {
-            PostQuantum::Preferred => &[Some(KeMethod::MLKEM768), None][..],
-            PostQuantum::Required => &[Some(KeMethod::MLKEM768)],
-            PostQuantum::Off => &[None],
-        };
-        let mut suites = Vec::new();
-        for additional in additional {
-            for cipher in &self.ike {
-                let (encryption, integrity, prf) = cipher.algorithms();
-                suites.extend(self.key_exchange.iter().map(|exchange| IkeSuite {
-                    encryption,
-                    integrity,
-                    prf,
-                    ke: exchange.method(),
-                    additional: additional.iter().copied().collect(),
-                }));
-            }
-        }
-        suites
-    }
 }
 
 impl IkeCipher {

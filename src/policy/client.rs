@@ -101,11 +101,22 @@ pub struct Timeouts {
     /// For a circuit to be complete.
     #[serde(deserialize_with = "duration::positive")]
     pub circuit: Duration,
+    /// Silence after which a relay is asked whether it is still there (RFC 7296 section 2.4).
+    #[serde(deserialize_with = "duration::positive")]
+    pub silence: Duration,
+    /// For a relay of a complete circuit to answer that, or anything else, before it counts as dead.
+    #[serde(deserialize_with = "duration::positive")]
+    pub dead: Duration,
 }
 
 impl Default for Timeouts {
     fn default() -> Self {
-        Self { hop: Duration::from_secs(10), circuit: Duration::from_secs(40) }
+        Self {
+            hop: Duration::from_secs(20),
+            circuit: Duration::from_secs(60),
+            silence: Duration::from_secs(10),
+            dead: Duration::from_secs(20),
+        }
     }
 }
 

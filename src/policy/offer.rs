@@ -32,7 +32,8 @@ impl CipherPolicy {
         IkeOffer(offer)
     }
 
-    /// What is offered for ESP SAs: with a key exchange of their own when they are replaced, or without.
+    /// What is offered for ESP SAs: with a key exchange of their own when they are replaced, or without; and with
+    /// ML-KEM-768 after it, as far as the policy allows.
     #[must_use]
     pub fn esp_offer(&self) -> EspOffer {
         let mut ke: Vec<KeMethod> = self.key_exchange.iter().map(|method| method.method()).collect();
@@ -41,7 +42,11 @@ impl CipherPolicy {
             suites: self.esp.clone(),
             sequence: vec![SequenceNumbers::Extended, SequenceNumbers::Short],
             ke,
-            additional: Vec::new(),
+            additional: match self.post_quantum {
+                PostQuantum::Preferred => vec![vec![KeMethod::MLKEM768, KeMethod::NONE]],
+                PostQuantum::Required => vec![vec![KeMethod::MLKEM768]],
+                PostQuantum::Off => Vec::new(),
+            },
         }
     }
 }

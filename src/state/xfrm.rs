@@ -98,6 +98,13 @@ pub struct Sa {
 }
 
 impl Sa {
+    /// Whether it differs from another in nothing but the interface, which the kernel changes in place
+    /// (`xfrm_state_update`).
+    #[must_use]
+    pub fn differs_in_interface_only(&self, other: &Self) -> bool {
+        self.if_id != other.if_id && Self { if_id: other.if_id, ..self.clone() } == *other
+    }
+
     /// Whether it differs from another in nothing but the ports of UDP encapsulation, as after a NAT has changed
     /// its mind. The kernel can change these in place.
     #[must_use]

@@ -173,13 +173,15 @@ impl Firewall {
 
     /// What may leave gets the mark without which there is no way out, and the exit's address. What has kept
     /// an address of the pool all the same, as connection tracking leaves invalid packets alone, is dropped.
+    /// Circuits that go on from here have kept it too: the kernel shows their packets once more, with the
+    /// interface that the overlay's own packets leave by, right before it encrypts them.
     fn leaves(&mut self, word: &str, pool: &str, pools: &str, leaving: &str) {
         let mark = LEAVING.value;
         self.prerouting.push(format!(
             "iifname \"ippt\" {word} saddr @{pool} {word} daddr != @{pools} meta mark set {mark:#x}"
         ));
         self.postrouting.push(format!("{word} saddr @{pool} {leaving} masquerade fully-random"));
-        self.last.push(format!("{word} saddr @{pool} oifname != \"ipp*\" drop"));
+        self.last.push(format!("{word} saddr @{pool} oifname != \"ipp*\" rt ipsec missing drop"));
     }
 
     fn set(&mut self, name: &str, prefixes: &[IpNet]) {

@@ -299,6 +299,8 @@ mod tests {
         assert!(nft.contains("ip saddr @pool ip daddr != @pools meta mark set 0x49500001"), "{nft}");
         assert!(nft.contains("ip6 saddr @pool6 ip6 daddr != @pool6 meta mark set 0x49500001"), "{nft}");
 
+        assert!(nft.contains(r#"ip saddr @pool oifname != \"ipp*\" rt ipsec missing drop"#), "{nft}");
+
         let (without, nft) = rules(None);
         assert!(!without.iter().any(|rule| rule.contains("fwmark")), "{without:?}");
         assert!(without.iter().filter(|rule| rule.ends_with("iif ippt unreachable")).count() == 2);

@@ -451,7 +451,7 @@ impl Pair {
                 assert!(!host.kernel.keys().any(|(sa, _)| *sa == handle), "children outlive {handle}");
                 host.journal.remove(&handle);
             }
-            Event::Established(_) | Event::PathChanged(_) | Event::ChildFailed(..) => {}
+            Event::Established(_) | Event::PathChanged(_) | Event::ChildFailed(..) | Event::Refused(..) => {}
         }
     }
 

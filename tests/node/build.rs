@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use ippriv::control::{Command, Event, NewCircuit};
+
 use super::world::{Links, Setup, World, circuit, relay};
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -38,7 +40,12 @@ fn bad_links_delay_a_circuit_or_fail_it_with_a_hop_and_a_reason() {
     let mut opened = 0;
     for seed in 0..200_u8 {
         let number = u64::from(seed);
-        let links = Links { loss: 1 + number * 29 / 199, twice: number % 30, jitter: number % 120 };
+        let links = Links {
+            loss: 1 + number * 29 / 199,
+            twice: number % 30,
+            jitter: number % 120,
+            ..Links::default()
+        };
         let circuits = circuit(&hops(3)).replace("traffic", "rebuild: false\n      traffic");
         let setup = Setup { seed, circuits, ..Setup::default() };
         let mut world = World::with(setup, |world| world.links = links);
@@ -62,7 +69,7 @@ fn bad_links_delay_a_circuit_or_fail_it_with_a_hop_and_a_reason() {
         world.command(
             "client",
             1,
-            ippriv::control::Command::CircuitNew(ippriv::control::NewCircuit {
+            Command::CircuitNew(NewCircuit {
                 hops: Some((1..=3).map(relay).collect()),
                 wait: true,
                 ..Default::default()
@@ -79,7 +86,7 @@ fn bad_links_delay_a_circuit_or_fail_it_with_a_hop_and_a_reason() {
 fn the_same_seed_gives_the_same_octets() {
     let trace = |seed| {
         let circuits = circuit(&hops(3));
-        let links = Links { loss: 10, twice: 10, jitter: 50 };
+        let links = Links { loss: 10, twice: 10, jitter: 50, ..Links::default() };
         let mut world =
             World::with(Setup { seed, circuits, ..Setup::default() }, |world| world.links = links);
         world.run(20 * SECOND);
@@ -87,4 +94,26 @@ fn the_same_seed_gives_the_same_octets() {
     };
     assert!(trace(1) == trace(1));
     assert!(trace(1) != trace(2));
+}
+
+/// Each link loses one packet in twenty, and there are two from host to host: of the exchanges with the third
+/// relay almost one in two fails.
+#[test]
+fn three_hops_are_built_in_the_usual_time_where_every_link_loses_packets() {
+    let mut opened = 0;
+    for seed in 0..20 {
+        let mut world = World::new(Setup { seed, ..Setup::default() });
+        world.run(10 * SECOND);
+        world.watched = false;
+        world.links = Links { each: 5, jitter: 20, ..Links::default() };
+        for id in 1..=10 {
+            let hops = (1..=3).map(|number| relay(number).parse().unwrap()).collect();
+            let new = NewCircuit { hops: Some(hops), ..NewCircuit::default() };
+            world.command("client", id, Command::CircuitNew(new));
+        }
+        world.run(62 * SECOND);
+        let events = &world.client().events;
+        opened += events.iter().filter(|event| matches!(event, Event::CircuitOpen { .. })).count();
+    }
+    assert!(opened >= 198, "{opened} of 200 opened");
 }

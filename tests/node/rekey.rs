@@ -111,7 +111,7 @@ fn new_keys_over_bad_links_lose_nothing_either() {
     let short = "  lifetimes: { ike: 10m, child: 5m }\n";
     for seed in 0..5_u64 {
         let mut world = world(short, short);
-        world.links = Links { loss: 5 + 2 * seed, twice: 10, jitter: 40 };
+        world.links = Links { loss: 5 + 2 * seed, twice: 10, jitter: 40, ..Links::default() };
         world.probe_every("client", Duration::from_millis(50));
         world.run(1800 * SECOND);
         assert_eq!(world.failures(), [], "{seed}");

@@ -6,18 +6,21 @@
 mod brain;
 mod kernel_state;
 mod pending;
+mod processes;
 
 use std::io;
 use std::time::Duration;
 
 pub use brain::Brain;
 use ippriv::control::{Event, Refusal, RefusalCode, Reloaded, Reply, Stopping};
+use ippriv::id::ProcessId;
 use ippriv::netlink::Notice;
 use ippriv::node::{Input, KeyLine, Output, Record};
 use ippriv::state::State;
 use ippriv::time::Instant;
 pub use kernel_state::{NotReached, RequirementError, bring_about, check_requirements};
 use pending::Pending;
+use processes::Processes;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::mpsc;
 use tracing::{debug, error, info, warn};
@@ -98,6 +101,7 @@ enum Happened {
     Heard(Heard),
     Settled,
     Arrived(Arrived),
+    Ended(ProcessId),
     Heartbeat,
 }
 
@@ -119,6 +123,7 @@ struct Sources {
     /// When changed routes are looked at.
     settled: Option<tokio::time::Instant>,
     arrived: mpsc::Receiver<Arrived>,
+    ended: mpsc::UnboundedReceiver<ProcessId>,
     heartbeat: Option<tokio::time::Interval>,
 }
 
@@ -143,6 +148,7 @@ async fn run_hearing<B: Brain, K: Kernel>(
     heard: mpsc::Receiver<Heard>,
 ) -> Result<(), LoopError> {
     let (sockets, arrived) = Sockets::new(shell.manager.clone());
+    let (processes, ended) = Processes::new();
     let (serving, asked) = control.serve(shell.hub.clone());
     let serving = tokio::spawn(serving);
     let heartbeat = shell.manager.heartbeat().map(tokio::time::interval);
@@ -155,10 +161,17 @@ async fn run_hearing<B: Brain, K: Kernel>(
         heard,
         settled: None,
         arrived,
+        ended,
         heartbeat,
     };
-    let mut running =
-        Running { shell, sockets, pending: Pending::default(), stopping: None, stop_replies: Vec::new() };
+    let mut running = Running {
+        shell,
+        sockets,
+        processes,
+        pending: Pending::default(),
+        stopping: None,
+        stop_replies: Vec::new(),
+    };
     let ended = running.run(sources).await;
     running.pending.refuse_all();
     running.shell.hub.close();
@@ -187,6 +200,7 @@ struct Ending {
 struct Running<B, K> {
     shell: Shell<B, K>,
     sockets: Sockets,
+    processes: Processes,
     pending: Pending,
     stopping: Option<Ending>,
     stop_replies: Vec<tokio::sync::oneshot::Sender<Reply>>,
@@ -252,6 +266,9 @@ impl<B: Brain, K: Kernel> Running<B, K> {
                     self.shell.brain.handle_input(clock::now(), input);
                     self.drain()?;
                 }
+            }
+            Happened::Ended(process) => {
+                self.shell.brain.handle_input(clock::now(), Input::ProcessEnded(process));
             }
             Happened::Heartbeat => self.shell.manager.alive(),
         }
@@ -332,6 +349,11 @@ impl<B: Brain, K: Kernel> Running<B, K> {
                     let outcomes = self.shell.kernel.execute(&ops);
                     self.shell.brain.handle_input(clock::now(), Input::Kernel { id, outcomes });
                 }
+                Output::Lend { id, circuit, link, process } => {
+                    let result = self.shell.kernel.lend(&link, process, &circuit.link());
+                    self.shell.brain.handle_input(clock::now(), Input::Lent { id, circuit, result });
+                }
+                Output::Watch(process) => self.processes.watch(process),
                 Output::Journal(record) => self.remember(&record)?,
                 Output::KeyLog(line) => self.log_keys(&line),
                 Output::Event(event) => self.shell.hub.publish(event),
@@ -396,6 +418,7 @@ impl Sources {
             () = heartbeat(&mut self.heartbeat) => Happened::Heartbeat,
             Some(heard) = self.heard.recv() => Happened::Heard(heard),
             () = settled(self.settled) => Happened::Settled,
+            Some(process) = self.ended.recv() => Happened::Ended(process),
             Some(arrived) = self.arrived.recv() => Happened::Arrived(arrived),
         })
     }

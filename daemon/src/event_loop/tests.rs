@@ -4,9 +4,10 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::rc::Rc;
 
 use ippriv::control::{Command, Private};
+use ippriv::id::LinkName;
 use ippriv::node::{Binding, CommandId, OpId, SocketId};
-use ippriv::plan::{Op, Outcome};
-use ippriv::state::Current;
+use ippriv::plan::{Op, OpError, Outcome};
+use ippriv::state::{Current, Link};
 use tokio::net::UdpSocket;
 use zeroize::Zeroizing;
 
@@ -99,6 +100,11 @@ impl Brain for Scripted {
 struct Willing(Diary);
 
 impl Kernel for Willing {
+    fn lend(&mut self, link: &Link, process: ProcessId, name: &LinkName) -> Result<(), OpError> {
+        self.0.note(format!("lend {} to {process} as {name}", link.name));
+        Ok(())
+    }
+
     fn dump(&mut self, _: &State) -> Result<Current, KernelError> {
         self.0.note("dump");
         Ok(Current::default())

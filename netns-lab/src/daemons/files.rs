@@ -62,12 +62,16 @@ pub struct Plan {
     pub secrets: BTreeMap<(String, String), String>,
     /// How clients come to relays with `ipprivd`: anonymously if this is not said.
     pub clients: Option<ClientAuth>,
+    /// Further lines at the top of every policy.
+    pub top_lines: String,
     /// Further lines of every relay's section.
     pub relay_lines: String,
     /// Further lines of every client's section.
     pub client_lines: String,
     /// Whether all keys are written into `keys` in each host's folder.
     pub key_log: bool,
+    /// Name servers that the exits tell their clients of.
+    pub dns: Vec<String>,
     /// Hosts with a service manager, which keeps sockets open while no daemon runs.
     pub managed: BTreeSet<String>,
     /// Whether clients find out their own address, and follow it.
@@ -111,6 +115,12 @@ impl Plan {
     /// Whether `ipprivd` runs on a relay.
     pub(super) fn runs(&self, relay: &str) -> bool {
         !self.foreign.contains_key(relay)
+    }
+
+    /// The lines of an exit.
+    fn exit(&self) -> String {
+        let dns: Vec<String> = self.dns.iter().map(|server| format!("\"{server}\"")).collect();
+        format!("  exit: {{ dns: [{}] }}\n", dns.join(", "))
     }
 
     fn client_policy(&self, client: &str, address: std::net::Ipv4Addr) -> String {
@@ -190,7 +200,7 @@ pub(super) fn write(net: &Net, plan: &Plan) -> Result<Published, LabError> {
             clients,
             pool: offered.pool,
             // libreswan has no addresses of IPv6 for clients.
-            pool6: offered.pool6.filter(|_| offered.exit && software == Software::Ippriv),
+            pool6: offered.pool6.filter(|_| offered.exit && software != Software::Libreswan),
             roles,
             exit: offered.exit.then(ExitSummary::default),
             operator: None,
@@ -225,11 +235,12 @@ pub(super) fn write(net: &Net, plan: &Plan) -> Result<Published, LabError> {
              runtime_directory: {folder}\nstate_directory: {folder}/state\n",
             operator,
         );
+        policy.push_str(&plan.top_lines);
         if plan.classical {
             policy.push_str("ciphers:\n  default: { post_quantum: false }\n");
         }
         if relays.contains(host) {
-            let exit = if node.relay().is_some_and(|relay| relay.exit) { "  exit: {}\n" } else { "" };
+            let exit = if node.relay().is_some_and(|relay| relay.exit) { plan.exit() } else { String::new() };
             let _ =
                 write!(policy, "relay:\n  name: {host}\n  identity: {IDENTITY}\n{exit}{}", plan.relay_lines);
             policy.push_str(&secrets(node, plan)?);

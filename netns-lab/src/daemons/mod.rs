@@ -26,6 +26,8 @@ const START: Duration = Duration::from_secs(20);
 const STOP: Duration = Duration::from_secs(30);
 /// How often the state of circuits is looked at.
 const POLL: Duration = Duration::from_millis(20);
+/// The same of overlays, which take longer when a neighbour is not there at the first attempt.
+const POLL_OVERLAYS: Duration = Duration::from_millis(250);
 
 /// The daemons of a network, killed when dropped.
 #[derive(Debug)]
@@ -165,6 +167,20 @@ impl<'net> Daemons<'net> {
         }
     }
 
+    /// The process id of a daemon that was started.
+    #[must_use]
+    pub fn id(&self, name: &str) -> Option<u32> {
+        self.running.get(name).map(Background::id)
+    }
+
+    /// Where a host's daemon is asked.
+    ///
+    /// # Errors
+    /// [`LabError`] for an unknown host.
+    pub fn socket(net: &Net, name: &str) -> Result<PathBuf, LabError> {
+        Ok(net.node(name)?.folder().join(files::SOCKET))
+    }
+
     /// What a daemon has logged so far.
     ///
     /// # Errors
@@ -195,12 +211,22 @@ impl<'net> Daemons<'net> {
 
     fn argv(&self, name: &str, arguments: &[&str]) -> Result<Vec<String>, NetError> {
         let socket = self.net.node(name)?.folder().join(files::SOCKET).to_string_lossy().into_owned();
-        let arguments = arguments.iter().map(ToString::to_string);
-        Ok(["ippriv".to_owned()]
-            .into_iter()
-            .chain(arguments)
-            .chain(["--socket".to_owned(), socket])
-            .collect())
+        // what comes after `--` is another program's
+        let own = arguments.iter().position(|argument| *argument == "--").unwrap_or(arguments.len());
+        let (arguments, command) = arguments.split_at(own);
+        let option = ["--socket", socket.as_str()];
+        let all = ["ippriv"].iter().chain(arguments).chain(&option).chain(command);
+        Ok(all.map(ToString::to_string).collect())
+    }
+
+    /// Starts `ippriv` on a host.
+    ///
+    /// # Errors
+    /// [`LabError`] when it cannot be started.
+    pub fn spawn_ippriv(&self, name: &str, arguments: &[&str]) -> Result<Background, LabError> {
+        let argv = self.argv(name, arguments)?;
+        let argv: Vec<&str> = argv.iter().map(String::as_str).collect();
+        Ok(self.net.node(name)?.spawn(&argv)?)
     }
 
     /// The JSON that `ippriv` gives on a host.
@@ -251,7 +277,7 @@ impl<'net> Daemons<'net> {
     /// # Errors
     /// [`LabError`] with what `ippriv` says when it fails.
     pub fn wait_overlays(&self, limit: Duration) -> Result<bool, LabError> {
-        let polls = limit.as_millis() / POLL.as_millis();
+        let polls = limit.as_millis() / POLL_OVERLAYS.as_millis();
         for _ in 0..polls.max(1) {
             let mut up = true;
             for relay in self.net.relays().filter(|relay| self.running.contains_key(relay.name())) {
@@ -263,7 +289,7 @@ impl<'net> Daemons<'net> {
             if up {
                 return Ok(true);
             }
-            thread::sleep(POLL);
+            thread::sleep(POLL_OVERLAYS);
         }
         Ok(false)
     }

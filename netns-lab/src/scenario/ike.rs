@@ -9,6 +9,7 @@ mod nat;
 mod paths;
 mod rekey;
 mod reload;
+mod run;
 mod wire;
 
 use std::error::Error;
@@ -80,7 +81,19 @@ pub(super) const ALL: &[Scenario] = &[
     Scenario { name: "ike-flush", about: "daemons leave nothing behind when told so", run: kill::flushed },
     Scenario { name: "ike-hop-death", about: "relays die, and circuits take others", run: death::hop },
     Scenario { name: "ike-loss", about: "circuits are built over links that lose packets", run: paths::loss },
+    Scenario {
+        name: "ike-exits",
+        about: "a relay that is an exit serves as entry and middle too",
+        run: paths::exits,
+    },
     Scenario { name: "ike-many", about: "twenty circuits at once", run: paths::many },
+    Scenario {
+        name: "ike-run",
+        about: "a command on a circuit has that and nothing else",
+        run: run::commands,
+    },
+    Scenario { name: "ike-run-ends", about: "nor has it when the circuit or a daemon goes", run: run::ends },
+    Scenario { name: "ike-run-dns", about: "and names are looked up through the exit", run: run::names },
     Scenario { name: "ike-wire", about: "what each link shows of a circuit built by IKEv2", run: wire::run },
 ];
 

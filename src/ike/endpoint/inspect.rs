@@ -33,6 +33,13 @@ impl Endpoint {
         })
     }
 
+    /// Whether a request of ours is not answered yet, so that it is open whether the peer is alive.
+    #[must_use]
+    pub fn awaits_answer(&self, handle: SaHandle) -> bool {
+        let Some(Sa::Established(sa)) = self.sas.get(&handle).map(|entry| &entry.sa) else { return false };
+        sa.current_sa().is_some_and(|ike| ike.in_flight.is_some())
+    }
+
     /// Drops a connection without telling the peer, or the owner: for one whose way to the peer is gone.
     pub fn forget(&mut self, handle: SaHandle) {
         let before = self.output.len();

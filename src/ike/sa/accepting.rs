@@ -181,6 +181,7 @@ impl Accepting {
     ) -> Sa {
         self.sa.respond(cx, path, &header, &[Payload::Notify(notify)]);
         self.until = cx.now + FAILED;
+        cx.event(Event::Refused(path, reason.clone()));
         self.failed = Some(reason);
         Sa::Accepting(self)
     }

@@ -85,6 +85,8 @@ pub(in crate::ike) struct ChildOffer {
     pub(super) spi: Spi,
     pub(super) nonce: Vec<u8>,
     pub(super) ke: Option<Ephemeral>,
+    /// The methods of each key exchange after that, as offered; empty without any.
+    pub(super) additional: Vec<Vec<KeMethod>>,
     pub(super) local: Vec<TrafficSelector>,
     pub(super) remote: Vec<TrafficSelector>,
     /// The peer replaced the same child SA while our request was on its way (RFC 7296 §2.8.1).
@@ -226,22 +228,22 @@ pub(super) fn earlier(cx: &mut Cx<'_>, lifetime: Duration) -> Instant {
 }
 
 impl ChildOffer {
-    /// An offer with a fresh SPI and nonce.
+    /// An offer with a fresh SPI and nonce, a key exchange, and those that may follow it.
     pub(super) fn new(
         cx: &mut Cx<'_>,
         id: ChildId,
         replaces: Option<ChildId>,
-        ke: Option<KeMethod>,
+        (ke, additional): (Option<KeMethod>, Vec<Vec<KeMethod>>),
         (local, remote): (Vec<TrafficSelector>, Vec<TrafficSelector>),
     ) -> Self {
         let ke = ke.map(|method| Ephemeral::new(cx, method));
         let nonce = cx.random::<NONCE>().to_vec();
-        Self { id, replaces, spi: cx.new_esp_spi(), nonce, ke, local, remote, collision: None }
+        Self { id, replaces, spi: cx.new_esp_spi(), nonce, ke, additional, local, remote, collision: None }
     }
 
     /// The payloads of a CREATE_CHILD_SA request, in the order of RFC 7296 appendix C.
     pub(super) fn payloads(&self, cx: &Cx<'_>) -> Result<Vec<Payload>, KeError> {
-        let offer = led_by(&cx.settings.proposals.esp, self.ke.as_ref().map(|ke| ke.method));
+        let offer = self.menu(cx);
         let mut payloads =
             vec![Payload::Sa(offer.to_wire(self.spi.get())), Payload::Nonce(self.nonce.clone())];
         if let Some(ke) = &self.ke {
@@ -252,28 +254,35 @@ impl ChildOffer {
         Ok(payloads)
     }
 
-    /// Reads the answer to a CREATE_CHILD_SA request.
+    /// The additional key exchanges that an answer calls for.
+    pub(super) fn additional(&self, cx: &Cx<'_>, contents: &Contents) -> Vec<KeMethod> {
+        let (Some(sa), None) = (&contents.sa, contents.error()) else { return Vec::new() };
+        self.menu(cx).check(sa).map(|choice| choice.additional).unwrap_or_default()
+    }
+
+    /// Reads the answer to a CREATE_CHILD_SA request; `secrets` are those of additional key exchanges.
     pub(super) fn accept(
         &self,
         cx: &mut Cx<'_>,
         keys: &KeySchedule,
         contents: Contents,
+        secrets: Vec<SharedSecret>,
     ) -> Result<(Child, Vec<u8>), BadAnswer> {
         let (Some(sa), Some(nonce), Some(ts_i), Some(ts_r)) =
             (contents.sa, contents.nonce, contents.ts_i, contents.ts_r)
         else {
             return Err(BadAnswer::Incomplete);
         };
-        let offer = led_by(&cx.settings.proposals.esp, self.ke.as_ref().map(|ke| ke.method));
-        let choice = offer.check(&sa).map_err(|_| BadAnswer::NoProposal)?;
+        let choice = self.menu(cx).check(&sa).map_err(|_| BadAnswer::NoProposal)?;
         let peer_spi = Spi::try_from(choice.peer_spi).map_err(|_| BadAnswer::Incomplete)?;
-        let shared = match (choice.ke, &self.ke, contents.ke) {
+        let mut shared = match (choice.ke, &self.ke, contents.ke) {
             (None, _, _) => Vec::new(),
             (Some(chosen), Some(ours), Some((method, data))) if chosen == ours.method && chosen == method => {
                 vec![ours.finish(&data).map_err(BadAnswer::Ke)?]
             }
             (Some(_), _, _) => return Err(BadAnswer::Incomplete),
         };
+        shared.extend(secrets);
         // RFC 7296 §2.9: the responder may narrow, never widen.
         if !lie_within(&ts_i, &self.local) || !lie_within(&ts_r, &self.remote) {
             return Err(BadAnswer::Selectors);
@@ -283,17 +292,17 @@ impl ChildOffer {
         let child = Child::new(cx, self.id, self.spi, (&choice, peer_spi), &ingredients, (ts_i, ts_r));
         Ok((child, nonce))
     }
-}
 
-/// The offer with the key exchange that we send a value for in front; without additional ones.
-fn led_by(offer: &EspOffer, ke: Option<KeMethod>) -> EspOffer {
-    let mut offer = EspOffer { additional: Vec::new(), ..offer.clone() };
-    match ke {
-        Some(first) => {
-            offer.ke.retain(|method| *method != first);
-            offer.ke.insert(0, first);
-            offer
+    /// What we offer, with the key exchange that we send a value for in front.
+    fn menu(&self, cx: &Cx<'_>) -> EspOffer {
+        let mut offer = EspOffer { additional: self.additional.clone(), ..cx.settings.proposals.esp.clone() };
+        match &self.ke {
+            Some(first) => {
+                offer.ke.retain(|method| *method != first.method);
+                offer.ke.insert(0, first.method);
+                offer
+            }
+            None => offer.without_ke(),
         }
-        None => offer.without_ke(),
     }
 }

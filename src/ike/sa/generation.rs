@@ -28,7 +28,7 @@ pub(in crate::ike) struct Generation {
     pub(super) outgoing: Outgoing,
     pub(super) next_request: MessageId,
     /// Our request that is not answered yet.
-    pub(super) in_flight: Option<Box<InFlight>>,
+    pub(in crate::ike) in_flight: Option<Box<InFlight>>,
     /// The request we wait for from the peer.
     pub(super) expected: MessageId,
     pub(super) inbox: Inbox,

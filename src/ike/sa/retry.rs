@@ -68,8 +68,7 @@ impl Retry {
         for datagram in &self.datagrams {
             cx.transmit(path, datagram.clone());
         }
-        let doubled = policy.first.saturating_mul(1 << self.sent.min(16));
-        let wait = doubled.min(policy.most);
+        let wait = policy.wait(self.sent);
         let fifth = u64::try_from(wait.as_micros() / 5).unwrap_or(u64::MAX);
         let jitter = std::time::Duration::from_micros(cx.entropy.below(fifth));
         self.at = cx.now + wait + jitter;

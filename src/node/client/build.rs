@@ -53,7 +53,7 @@ impl Node {
                 Stage::Idle(_) => self.begin_circuit(number),
                 Stage::Building { circuit: whole, .. } => {
                     let hop = circuit.hops.len().saturating_sub(1);
-                    let relay = circuit.path.get(hop).map(|stop| stop.name.to_string()).unwrap_or_default();
+                    let relay = circuit.relay_name(hop);
                     let what = if whole <= now {
                         "the circuit was not complete in time"
                     } else {
@@ -61,7 +61,7 @@ impl Node {
                     };
                     self.fail_circuit(number, Some(hop), format!("{relay}: {what}"));
                 }
-                Stage::Open => {}
+                Stage::Open => self.judge(number),
                 Stage::Closing { .. } => self.drop_layers(number),
             }
         }
@@ -184,6 +184,7 @@ impl Node {
             relay: address,
             address: None,
             address6: None,
+            dns: Vec::new(),
             encapsulation: None,
             tunnel: Tunnel::default(),
             done: false,
@@ -223,6 +224,7 @@ impl Node {
                 IpAddr::V6(address) => Some(address),
                 IpAddr::V4(_) => None,
             });
+            state.dns = if last { keys.given.dns.clone() } else { Vec::new() };
             if state.address.is_none() {
                 return self.ike.child_installed(now, sa, keys.child, Err(ChildRefusal::NoAddress));
             }
@@ -248,7 +250,7 @@ impl Node {
         state.done = true;
         let Stage::Building { hop: deadline, .. } = &mut circuit.stage else { return };
         *deadline = None;
-        let relay = circuit.path.get(hop).map(|stop| stop.name.to_string()).unwrap_or_default();
+        let relay = circuit.relay_name(hop);
         let then = if circuit.hops.len() == circuit.path.len() {
             circuit.enter(Stage::Open, now);
             Then::Opened(number)
@@ -318,6 +320,8 @@ impl Node {
             Stage::Building { .. } | Stage::Open => {}
         }
         circuit.enter(Stage::Closing { until: now + CLOSING }, now);
+        let reason = circuit.reason.clone().unwrap_or_else(|| "the circuit was closed".to_owned());
+        self.end_lending(number, &reason);
         self.kernel.push(Part::Base, Then::Nothing);
         self.forget_circuit(number);
         self.close_last_layer(number);
@@ -364,14 +368,18 @@ impl Node {
         if circuit.hops.get(hop).is_none_or(|state| state.sa != sa) {
             return;
         }
-        let relay = circuit.path.get(hop).map(|stop| stop.name.to_string()).unwrap_or_default();
+        let relay = circuit.relay_name(hop);
         let closing = matches!(circuit.stage, Stage::Closing { .. });
+        let open = circuit.stage == Stage::Open;
         // what came through it cannot be told any more
         let gone = circuit.hops.split_off(hop);
         self.drop_hops(&gone);
         if closing {
             self.kernel.push(Part::Base, Then::Nothing);
             return self.close_last_layer(number);
+        }
+        if open && matches!(reason, CloseReason::Unresponsive(_)) {
+            return self.suspect(number, hop, reason.to_string());
         }
         self.fail_circuit(number, Some(hop), format!("{relay}: {reason}"));
     }
@@ -397,7 +405,8 @@ impl Node {
         let Some(circuit) = self.circuit_mut(number) else { return };
         circuit.path.clear();
         circuit.enter(Stage::Idle(retry), now);
-        let reason = circuit.reason.clone().unwrap_or_else(|| "closed here".to_owned());
+        // why it failed is told already
+        let reason = if circuit.reason.is_some() { "it failed" } else { "closed here" }.to_owned();
         let closing = std::mem::take(&mut circuit.closing);
         for id in closing {
             self.reply(id, Reply::Done);

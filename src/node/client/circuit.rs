@@ -7,6 +7,8 @@ use serde::{Deserialize, Serialize};
 use super::super::CommandId;
 use super::super::relay::ports;
 use super::super::tunnel::Tunnel;
+use super::Lent;
+use super::verdict::Suspect;
 use crate::ike::{EspPorts, SaHandle, SocketId};
 use crate::network::Name;
 use crate::policy;
@@ -76,6 +78,9 @@ pub(in crate::node) struct HopState {
     pub(in crate::node) address: Option<IpAddr>,
     /// The same of IPv6 at the exit.
     pub(in crate::node) address6: Option<Ipv6Addr>,
+    /// The name servers that it told of, if it is the exit.
+    #[serde(default)]
+    pub(in crate::node) dns: Vec<IpAddr>,
     /// UDP encapsulation, of the first layer.
     pub(in crate::node) encapsulation: Option<EspPorts>,
     /// Its SAs.
@@ -115,6 +120,10 @@ pub(in crate::node) struct Circuit {
     pub(in crate::node) closing: Vec<CommandId>,
     /// How often it failed in a row.
     pub(in crate::node) failures: u32,
+    /// The relay that does not answer, while it is open.
+    pub(super) suspect: Option<Suspect>,
+    /// Who uses it instead of this host.
+    pub(in crate::node) lent: Option<Lent>,
 }
 
 impl Circuit {
@@ -137,6 +146,8 @@ impl Circuit {
             waiting: Vec::new(),
             closing: Vec::new(),
             failures: 0,
+            suspect: None,
+            lent: None,
         }
     }
 
@@ -162,10 +173,21 @@ impl Circuit {
         self.afterwards != Afterwards::Forget
     }
 
+    /// Whether it carries traffic, as far as is known.
+    pub(in crate::node) fn is_open(&self) -> bool {
+        self.stage == Stage::Open && self.suspect.is_none()
+    }
+
     /// Enters a stage.
     pub(super) fn enter(&mut self, stage: Stage, now: Instant) {
+        self.suspect = None;
         self.stage = stage;
         self.since = now;
+    }
+
+    /// The name of the relay at a hop, counted from 0.
+    pub(super) fn relay_name(&self, hop: usize) -> String {
+        self.path.get(hop).map(|stop| stop.name.to_string()).unwrap_or_default()
     }
 
     /// The circuit as the kernel is to hold it, or `None` while there is nothing of it.
@@ -175,6 +197,7 @@ impl Circuit {
         let open = self.stage == Stage::Open && done == self.path.len();
         let stage = match self.stage {
             Stage::Idle(_) => return None,
+            Stage::Open if open && self.lent.is_some() => telescope::Stage::Lent,
             Stage::Open if open => telescope::Stage::Open,
             // a relay whose layer is gone already has to hear of it through the layers before it
             Stage::Open | Stage::Closing { .. } => {
@@ -193,7 +216,7 @@ impl Circuit {
                 encapsulation: hop.encapsulation.map(ports),
             })
         });
-        let traffic = if open { self.spec.traffic.clone() } else { Vec::new() };
+        let traffic = if stage == telescope::Stage::Open { self.spec.traffic.clone() } else { Vec::new() };
         Some(Telescope {
             number: self.number,
             hops: hops.collect(),
@@ -209,7 +232,7 @@ impl Circuit {
         match self.stage {
             Stage::Idle(due) => due,
             Stage::Building { hop, circuit } => Some(hop.map_or(circuit, |hop| hop.min(circuit))),
-            Stage::Open => None,
+            Stage::Open => self.suspect.as_ref().map(|suspect| suspect.look),
             Stage::Closing { until } => Some(until),
         }
     }

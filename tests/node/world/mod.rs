@@ -8,7 +8,7 @@ mod nat;
 mod packets;
 mod setup;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
@@ -54,6 +54,8 @@ pub(crate) struct Links {
     pub(crate) twice: u64,
     /// How much later a datagram may arrive than others, in milliseconds.
     pub(crate) jitter: u64,
+    /// Packets lost on each link, in percent. There are two from one host to the next.
+    pub(crate) each: u64,
 }
 
 /// All hosts and what is on its way between them.
@@ -310,6 +312,11 @@ impl World {
                 Output::Journal(Record { key, value: None }) => drop(machine.journal.remove(&key)),
                 Output::Event(event) => machine.events.push(event),
                 Output::Reply(id, reply) => machine.replies.push((id, reply)),
+                Output::Lend { id, circuit, link, process } => {
+                    let result = machine.lend(link, process);
+                    machine.node.handle_input(now, Input::Lent { id, circuit, result });
+                }
+                Output::Watch(process) => drop(machine.watched.insert(process)),
                 Output::KeyLog(_) => {}
             }
             if self.watched {
@@ -330,10 +337,13 @@ impl World {
         self.seen.push(seen.clone());
         // the kernel drops what it has no way for
         let Ok(way) = way else { return };
-        let Links { loss, twice, jitter } = self.links;
+        let Links { loss, twice, jitter, each } = self.links;
+        let links = 2 * way.iter().map(|need| &need.host).collect::<BTreeSet<_>>().len().max(1);
         let copies = 1 + u8::from(self.entropy.below(100) < twice);
         for _ in 0..copies {
-            if self.entropy.below(100) < loss {
+            let lost = self.entropy.below(100) < loss
+                || each > 0 && (0..links).any(|_| self.entropy.below(100) < each);
+            if lost {
                 continue;
             }
             let later = Duration::from_millis(self.entropy.below(jitter + 1));

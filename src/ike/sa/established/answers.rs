@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
+use super::followup::Offered;
 use super::{Established, Outcome, Purpose, Standing, Task};
+use crate::ike::crypto::SharedSecret;
 use crate::ike::event::{Addresses, Event};
 use crate::ike::reason::{CloseReason, Step};
 use crate::ike::sa::Cx;
@@ -53,17 +55,26 @@ impl Established {
                 self.drop_generation(cx, spi);
                 Ok(())
             }
-            Purpose::Child(offer) => self.child_answer(cx, spi, &offer, contents),
-            Purpose::RekeyIke(offer) => self.rekey_ike_answer(cx, spi, &offer, contents),
+            Purpose::Child(offer) => match offer.additional(cx, &contents) {
+                methods if methods.is_empty() => self.child_answer(cx, spi, &offer, contents, Vec::new()),
+                methods => self.follow_up(cx, spi, Offered::Child(offer), (message, &contents), methods),
+            },
+            Purpose::RekeyIke(offer) => match self.additional(cx, spi, &contents) {
+                methods if methods.is_empty() => self.rekey_ike_answer(cx, spi, &offer, contents, Vec::new()),
+                methods => self.follow_up(cx, spi, Offered::Ike(offer), (message, &contents), methods),
+            },
+            Purpose::Followup(followup) => self.followup_answer(cx, spi, *followup, contents),
         }
     }
 
-    fn child_answer(
+    /// `secrets` are those of additional key exchanges, which are all made.
+    pub(super) fn child_answer(
         &mut self,
         cx: &mut Cx<'_>,
         spi: IkeSpi,
         offer: &ChildOffer,
         contents: Contents,
+        secrets: Vec<SharedSecret>,
     ) -> Result<(), CloseReason> {
         if let Some(error) = contents.error() {
             cx.release_esp(offer.spi);
@@ -74,7 +85,7 @@ impl Established {
             return Ok(());
         }
         let Some(keys) = self.member(spi).map(|member| member.sa.keys.clone()) else { return Ok(()) };
-        let (mut child, nonce) = match offer.accept(cx, &keys, contents) {
+        let (mut child, nonce) = match offer.accept(cx, &keys, contents, secrets) {
             Ok(made) => made,
             Err(bad) => {
                 cx.release_esp(offer.spi);
@@ -106,7 +117,13 @@ impl Established {
         error: &Notify,
     ) -> Result<(), CloseReason> {
         let Some(old) = offer.replaces else {
-            match self.other_method(cx, error, offer.ke.as_ref().map(|ke| ke.method)) {
+            let tried = offer.ke.as_ref().map(|ke| ke.method);
+            let again = match error.kind {
+                // RFC 9370 §2.2.4: the peer has lost it on the way.
+                NotifyType::STATE_NOT_FOUND => tried,
+                _ => self.other_method(cx, error, tried),
+            };
+            match again {
                 Some(method) => self.ask(Task::CreateChild(Box::new(Wish {
                     id: offer.id,
                     local: offer.local.clone(),

@@ -200,7 +200,7 @@ impl Established {
     /// Whether we are replacing this child SA ourselves.
     pub(super) fn rekeys(&mut self, id: ChildId) -> bool {
         self.installing.as_ref().is_some_and(|installing| installing.replaces == Some(id))
-            || matches!(self.purpose(), Some(Purpose::Child(offer)) if offer.replaces == Some(id))
+            || self.purpose().and_then(Purpose::child_offer).is_some_and(|offer| offer.replaces == Some(id))
     }
 
     /// Tries to replace a child SA again in some seconds (RFC 7296 §2.25).

@@ -1,5 +1,6 @@
 //! Requests of the peer whose answer has to wait until the owner has installed a child SA.
 
+use super::followup::Grant;
 use super::{CONFIRMED, Established, Purpose, Unconfirmed};
 use crate::id::Spi;
 use crate::ike::crypto::{Nonces, Role, SharedSecret};
@@ -132,30 +133,48 @@ impl Established {
         self.make_child(cx, held, *wanted, answer.given);
     }
 
-    /// Makes the keys of a child SA the peer asked for, and lets the owner install it.
-    pub(super) fn make_child(&mut self, cx: &mut Cx<'_>, mut held: Held, wanted: Wanted, given: Addresses) {
-        let Some(member) = self.member(held.spi) else { return };
+    /// Grants the peer a child SA: it comes to be now, or after further key exchanges.
+    pub(super) fn make_child(&mut self, cx: &mut Cx<'_>, held: Held, mut wanted: Wanted, given: Addresses) {
+        let spi = cx.new_esp_spi();
+        let mut payloads = Vec::new();
+        if wanted.request.is_some() {
+            payloads.push(Payload::Cp(config::reply(&given)));
+        }
+        let answer = Proposal { spi: spi.get().to_be_bytes().to_vec(), ..wanted.choice.answer.clone() };
+        payloads.push(Payload::Sa(vec![answer]));
+        payloads.append(&mut wanted.payloads);
+        payloads.push(Payload::TsI(wanted.ts_i.clone()));
+        payloads.push(Payload::TsR(wanted.ts_r.clone()));
+        if wanted.choice.additional.is_empty() {
+            return self.complete_child(cx, held, (spi, wanted), given, payloads);
+        }
+        let methods = wanted.choice.additional.clone();
+        let grant = Grant::Child { spi, wanted: Box::new(wanted), given };
+        payloads.push(self.wait_for(cx, held.spi, &methods, grant));
+        self.reply_held(cx, held, payloads);
+    }
+
+    /// Makes the keys of a child SA the peer asked for, and lets the owner install it; `payloads` then are the
+    /// answer to the request that is held.
+    pub(super) fn complete_child(
+        &mut self,
+        cx: &mut Cx<'_>,
+        mut held: Held,
+        (spi, wanted): (Spi, Wanted),
+        given: Addresses,
+        payloads: Vec<Payload>,
+    ) {
+        let Some(member) = self.member(held.spi) else { return cx.release_esp(spi) };
         let keys = member.sa.keys.clone();
-        let Wanted { choice, peer_spi, nonces, payloads: exchanged, shared, ts_i, ts_r, request, replaces } =
-            wanted;
+        let Wanted { choice, peer_spi, nonces, shared, ts_i, ts_r, replaces, .. } = wanted;
         let id = ChildId(self.next_child);
         self.next_child += 1;
-        let spi = cx.new_esp_spi();
         let ingredients = Ingredients {
             keys: &keys,
             role: Role::Responder,
             nonces: Nonces { initiator: &nonces.0, responder: &nonces.1 },
             shared: &shared,
         };
-        let mut payloads = Vec::new();
-        if request.is_some() {
-            payloads.push(Payload::Cp(config::reply(&given)));
-        }
-        let answer = Proposal { spi: spi.get().to_be_bytes().to_vec(), ..choice.answer.clone() };
-        payloads.push(Payload::Sa(vec![answer]));
-        payloads.extend(exchanged);
-        payloads.push(Payload::TsI(ts_i.clone()));
-        payloads.push(Payload::TsR(ts_r.clone()));
         let mut child = Child::new(cx, id, spi, (&choice, peer_spi), &ingredients, (ts_r, ts_i));
         if replaces.is_some() {
             child.sending = Sending::Waits;
@@ -164,7 +183,7 @@ impl Established {
         self.children.push(child);
         self.children.shrink_to_fit();
         if let Some(old) = replaces
-            && let Some(Purpose::Child(offer)) = self.purpose()
+            && let Some(offer) = self.purpose().and_then(Purpose::child_offer)
             && offer.replaces == Some(old)
         {
             let lowest = nonces.0.min(nonces.1);
@@ -193,7 +212,7 @@ impl Established {
         }
         let (replaces, payloads) = (*replaces, std::mem::take(payloads));
         if let Err(refusal) = result {
-            if let Some(Purpose::Child(offer)) = self.purpose()
+            if let Some(offer) = self.purpose().and_then(Purpose::child_offer)
                 && offer.collision.as_ref().is_some_and(|collision| collision.theirs == id)
             {
                 offer.collision = None;
@@ -210,6 +229,7 @@ impl Established {
         {
             old.state = ChildState::Replaced { by: id };
         }
+        self.put_off = None;
         let through = held.spi;
         self.reply_held(cx, *held, payloads);
         self.unconfirmed = Some(Unconfirmed { through, or: through, until: cx.now + CONFIRMED });

@@ -3,10 +3,11 @@
 //! Requests of ours wait in a queue ([`tasks`]) and go out one at a time. The peer's are answered at once
 //! ([`requests`]) but for those that make a child SA, which are held until the owner has installed it
 //! ([`held`]). What the answers to ours lead to is in [`answers`]; [`rekey`] replaces the IKE SA, [`children`]
-//! keeps the child SAs.
+//! keeps the child SAs; [`followup`] makes the further key exchanges of both.
 
 mod answers;
 mod children;
+mod followup;
 mod held;
 mod rekey;
 mod requests;
@@ -31,6 +32,7 @@ use crate::ike::event::{ChildId, EspPorts, Event, Path, PeerAuthenticated};
 use crate::ike::reason::CloseReason;
 use crate::ike::wire::{Direction, IkeSpi, Packet};
 use crate::time::Instant;
+use followup::Awaited;
 
 /// The connection.
 #[derive(Debug)]
@@ -45,6 +47,8 @@ pub(in crate::ike) struct Established {
     pub(super) queue: VecDeque<Task>,
     /// A request of the peer that waits for the owner.
     pub(super) held: Option<Box<Held>>,
+    /// An SA that the peer may have after further key exchanges.
+    pub(super) awaited: Option<Box<Awaited>>,
     /// A child SA of our own request that waits for the owner.
     pub(super) installing: Option<Box<Installing>>,
     /// When to ask whether the peer is alive.
@@ -179,6 +183,7 @@ impl Established {
             next_child: FIRST_CHILD.0 + 1,
             queue: VecDeque::new(),
             held: None,
+            awaited: None,
             installing: None,
             probe_at: lifetimes.probe.map_or(FAR, |silence| cx.now + silence),
             follows_at: cx.now,
@@ -303,6 +308,7 @@ impl Established {
         self.queue.clear();
         self.held = None;
         self.installing = None;
+        self.forget_awaited(cx);
         self.drop_children(cx);
         self.closing = Some(Closing { reason, by: cx.now + CLOSING });
         self.queue.push_back(Task::Close);
@@ -312,6 +318,7 @@ impl Established {
     /// Ends it at once.
     pub(in crate::ike) fn end(mut self: Box<Self>, cx: &mut Cx<'_>, reason: CloseReason) -> Sa {
         self.drop_children(cx);
+        self.forget_awaited(cx);
         let mut last = None;
         for member in &mut self.generations {
             if let Some(sent) = member.sa.in_flight.take() {

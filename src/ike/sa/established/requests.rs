@@ -5,7 +5,6 @@ use super::{Established, Purpose, Standing};
 use crate::id::Spi;
 use crate::ike::crypto::{self, KeError, SharedSecret};
 use crate::ike::event::{Addresses, ChildId, Path};
-use crate::ike::proposal::EspOffer;
 use crate::ike::reason::{CloseReason, Step};
 use crate::ike::sa::child::{ChildState, NONCE};
 use crate::ike::sa::contents::Contents;
@@ -59,6 +58,7 @@ impl Established {
             Ok(contents) => match header.exchange {
                 Exchange::INFORMATIONAL => return self.informational(cx, origin, &contents),
                 Exchange::CREATE_CHILD_SA => self.create_child_request(cx, origin, contents),
+                Exchange::FOLLOWUP_KE => self.followup_request(cx, origin, &contents),
                 _ => Err(Refusal::from(NotifyType::INVALID_SYNTAX)),
             },
             Err(refusal) => Err(refusal),
@@ -145,6 +145,8 @@ impl Established {
         if self.closing.is_some() || !alive {
             return Err(NotifyType::TEMPORARY_FAILURE.into());
         }
+        // With a window of one it has given up what it had begun.
+        self.forget_awaited(cx);
         let for_ike = contents
             .sa
             .as_ref()
@@ -153,7 +155,7 @@ impl Established {
             return self.rekey_ike_request(cx, origin, contents);
         }
         // RFC 7296 §2.25.2: no new child SAs while we replace the IKE SA.
-        if matches!(self.purpose(), Some(Purpose::RekeyIke(_))) || self.held.is_some() {
+        if self.purpose().is_some_and(|purpose| purpose.ike_offer().is_some()) || self.held.is_some() {
             return Err(NotifyType::TEMPORARY_FAILURE.into());
         }
         match contents.notify(NotifyType::REKEY_SA) {
@@ -180,12 +182,17 @@ impl Established {
         let Some(old) = named else {
             return Err(Refusal::Notify(Notify::about_child(NotifyType::CHILD_SA_NOT_FOUND, spi)));
         };
-        // RFC 7296 §2.25.1: not when it is replaced already, and be it that the owner is still at it.
-        let replaced = self.installing.as_ref().is_some_and(|installing| installing.replaces == Some(old.id));
-        if old.state != ChildState::Live || replaced {
+        let (id, local, remote) = (old.id, old.local.clone(), old.remote.clone());
+        // Nor when the peer has granted it to us already: what is left are further key exchanges.
+        let granted = match self.purpose() {
+            Some(purpose @ Purpose::Followup(_)) => {
+                purpose.child_offer().is_some_and(|offer| offer.replaces == Some(id))
+            }
+            _ => false,
+        };
+        if granted || !self.may_replace(id) {
             return Err(NotifyType::TEMPORARY_FAILURE.into());
         }
-        let (id, local, remote) = (old.id, old.local.clone(), old.remote.clone());
         let mut wanted = self.read_wanted(cx, contents, Some(id))?;
         // RFC 7296 §2.9.2: the new SA carries what the old one did.
         wanted.ts_i = narrow(&wanted.ts_i, &remote);
@@ -226,9 +233,8 @@ impl Established {
         else {
             return Err(NotifyType::INVALID_SYNTAX.into());
         };
-        let offer = EspOffer { additional: Vec::new(), ..cx.settings.proposals.esp.clone() };
         let sent = contents.ke.as_ref().map(|(method, _)| *method);
-        let choice = offer.select(&sa, sent).ok_or(NotifyType::NO_PROPOSAL_CHOSEN)?;
+        let choice = cx.settings.proposals.esp.select(&sa, sent).ok_or(NotifyType::NO_PROPOSAL_CHOSEN)?;
         let peer_spi = Spi::try_from(choice.peer_spi).map_err(|_| NotifyType::INVALID_SYNTAX)?;
         let ours = cx.random::<NONCE>().to_vec();
         let mut payloads = vec![Payload::Nonce(ours.clone())];

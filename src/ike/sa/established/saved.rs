@@ -7,6 +7,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
+use super::followup::{Followup, Offered};
 use super::{
     Closing, Established, FAR, IkeOffer, InFlight, Installing, Member, Nat, Outcome, Purpose, Standing, Task,
     Unconfirmed,
@@ -21,7 +22,7 @@ use crate::ike::sa::child::{Child, ChildOffer, ChildState, Collision, Ephemeral,
 use crate::ike::sa::generation::Generation;
 use crate::ike::sa::retry::{Retry, SavedRetry};
 use crate::ike::snapshot::{BadSnapshot, Octets};
-use crate::ike::wire::{IkeSpi, KeMethod, MessageId, TrafficSelector};
+use crate::ike::wire::{IkeSpi, KeMethod, MessageId, PayloadType, TrafficSelector};
 use crate::secret::KeyMaterial;
 use crate::suite::{SequenceNumbers, Suite};
 use crate::time::Instant;
@@ -97,8 +98,36 @@ enum SavedPurpose {
     DeleteChild(ChildId),
     DeleteIke,
     Child(SavedOffer),
-    RekeyIke { spi: IkeSpi, nonce: Octets, ke: (KeMethod, Octets), collision: Option<Octets> },
+    RekeyIke(SavedIkeOffer),
+    Followup(Box<SavedFollowup>),
 }
+
+#[derive(Serialize, Deserialize)]
+struct SavedIkeOffer {
+    spi: IkeSpi,
+    nonce: Octets,
+    ke: SavedKe,
+    collision: Option<Octets>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct SavedFollowup {
+    offer: SavedOffered,
+    answer: (u8, Octets),
+    made: Vec<(SavedKe, Octets)>,
+    ke: SavedKe,
+    left: Vec<KeMethod>,
+}
+
+#[derive(Serialize, Deserialize)]
+enum SavedOffered {
+    Child(SavedOffer),
+    Ike(SavedIkeOffer),
+}
+
+/// A key exchange of ours: the method and the seed.
+#[derive(Serialize, Deserialize)]
+struct SavedKe(KeMethod, Octets);
 
 #[derive(Serialize, Deserialize)]
 struct SavedOffer {
@@ -106,7 +135,8 @@ struct SavedOffer {
     replaces: Option<ChildId>,
     spi: Spi,
     nonce: Octets,
-    ke: Option<(KeMethod, Octets)>,
+    ke: Option<SavedKe>,
+    additional: Vec<Vec<KeMethod>>,
     local: Vec<TrafficSelector>,
     remote: Vec<TrafficSelector>,
     collision: Option<Collision>,
@@ -189,6 +219,7 @@ impl SavedSa {
             next_child: self.next_child,
             queue: VecDeque::new(),
             held: None,
+            awaited: None,
             installing: None,
             probe_at: first_probe(cx),
             follows_at: now,
@@ -248,6 +279,10 @@ fn claim(cx: &mut Cx<'_>, generations: &[Member], children: &[Child]) -> Result<
         match &sent.purpose {
             Purpose::Child(offer) => esp.push(offer.spi),
             Purpose::RekeyIke(offer) => ike.push(offer.spi),
+            Purpose::Followup(followup) => match &followup.offer {
+                Offered::Child(offer) => esp.push(offer.spi),
+                Offered::Ike(offer) => ike.push(offer.spi),
+            },
             Purpose::Probe | Purpose::DeleteChild(_) | Purpose::DeleteIke => {}
         }
     }
@@ -333,55 +368,108 @@ impl SavedSuite {
 
 impl SavedPurpose {
     fn of(purpose: &Purpose) -> Self {
-        let ephemeral = |ke: &Ephemeral| (ke.method, Octets::from(ke.seed.as_slice()));
         match purpose {
             Purpose::Probe => Self::Probe,
             Purpose::DeleteChild(id) => Self::DeleteChild(*id),
             Purpose::DeleteIke => Self::DeleteIke,
-            Purpose::Child(offer) => Self::Child(SavedOffer {
-                id: offer.id,
-                replaces: offer.replaces,
-                spi: offer.spi,
-                nonce: offer.nonce.as_slice().into(),
-                ke: offer.ke.as_ref().map(ephemeral),
-                local: offer.local.clone(),
-                remote: offer.remote.clone(),
-                collision: offer.collision.clone(),
-            }),
-            Purpose::RekeyIke(offer) => Self::RekeyIke {
-                spi: offer.spi,
-                nonce: offer.nonce.as_slice().into(),
-                ke: ephemeral(&offer.ke),
-                collision: offer.collision.as_deref().map(Octets::from),
-            },
+            Purpose::Child(offer) => Self::Child(SavedOffer::of(offer)),
+            Purpose::RekeyIke(offer) => Self::RekeyIke(SavedIkeOffer::of(offer)),
+            Purpose::Followup(followup) => Self::Followup(Box::new(SavedFollowup {
+                offer: match &followup.offer {
+                    Offered::Child(offer) => SavedOffered::Child(SavedOffer::of(offer)),
+                    Offered::Ike(offer) => SavedOffered::Ike(SavedIkeOffer::of(offer)),
+                },
+                answer: (followup.answer.0.0, followup.answer.1.as_slice().into()),
+                made: followup
+                    .made
+                    .iter()
+                    .map(|(ours, theirs)| (SavedKe::of(ours), theirs.as_slice().into()))
+                    .collect(),
+                ke: SavedKe::of(&followup.ke),
+                left: followup.left.clone(),
+            })),
         }
     }
 
     fn revive(self) -> Result<Purpose, BadSnapshot> {
-        let ephemeral = |(method, seed): (KeMethod, Octets)| {
-            let seed = seed.as_slice().try_into().map_err(|_| BadSnapshot::Damaged("seed"))?;
-            Ok(Ephemeral { method, seed: Zeroizing::new(seed) })
-        };
         Ok(match self {
             Self::Probe => Purpose::Probe,
             Self::DeleteChild(id) => Purpose::DeleteChild(id),
             Self::DeleteIke => Purpose::DeleteIke,
-            Self::Child(saved) => Purpose::Child(Box::new(ChildOffer {
-                id: saved.id,
-                replaces: saved.replaces,
-                spi: saved.spi,
-                nonce: saved.nonce.into(),
-                ke: saved.ke.map(ephemeral).transpose()?,
-                local: saved.local,
-                remote: saved.remote,
-                collision: saved.collision,
-            })),
-            Self::RekeyIke { spi, nonce, ke, collision } => Purpose::RekeyIke(Box::new(IkeOffer {
-                spi,
-                nonce: nonce.into(),
-                ke: ephemeral(ke)?,
-                collision: collision.map(Vec::from),
-            })),
+            Self::Child(saved) => Purpose::Child(Box::new(saved.revive()?)),
+            Self::RekeyIke(saved) => Purpose::RekeyIke(Box::new(saved.revive()?)),
+            Self::Followup(saved) => {
+                let SavedFollowup { offer, answer: (first, plain), made, ke, left } = *saved;
+                let offer = match offer {
+                    SavedOffered::Child(saved) => Offered::Child(Box::new(saved.revive()?)),
+                    SavedOffered::Ike(saved) => Offered::Ike(Box::new(saved.revive()?)),
+                };
+                let made = made.into_iter().map(|(ours, theirs)| Ok((ours.revive()?, theirs.into())));
+                Purpose::Followup(Box::new(Followup {
+                    offer,
+                    answer: (PayloadType(first), plain.into()),
+                    made: made.collect::<Result<_, _>>()?,
+                    ke: ke.revive()?,
+                    left,
+                }))
+            }
+        })
+    }
+}
+
+impl SavedKe {
+    fn of(ke: &Ephemeral) -> Self {
+        Self(ke.method, ke.seed.as_slice().into())
+    }
+
+    fn revive(self) -> Result<Ephemeral, BadSnapshot> {
+        let seed = self.1.as_slice().try_into().map_err(|_| BadSnapshot::Damaged("seed"))?;
+        Ok(Ephemeral { method: self.0, seed: Zeroizing::new(seed) })
+    }
+}
+
+impl SavedIkeOffer {
+    fn of(offer: &IkeOffer) -> Self {
+        Self {
+            spi: offer.spi,
+            nonce: offer.nonce.as_slice().into(),
+            ke: SavedKe::of(&offer.ke),
+            collision: offer.collision.as_deref().map(Octets::from),
+        }
+    }
+
+    fn revive(self) -> Result<IkeOffer, BadSnapshot> {
+        let Self { spi, nonce, ke, collision } = self;
+        Ok(IkeOffer { spi, nonce: nonce.into(), ke: ke.revive()?, collision: collision.map(Vec::from) })
+    }
+}
+
+impl SavedOffer {
+    fn of(offer: &ChildOffer) -> Self {
+        Self {
+            id: offer.id,
+            replaces: offer.replaces,
+            spi: offer.spi,
+            nonce: offer.nonce.as_slice().into(),
+            ke: offer.ke.as_ref().map(SavedKe::of),
+            additional: offer.additional.clone(),
+            local: offer.local.clone(),
+            remote: offer.remote.clone(),
+            collision: offer.collision.clone(),
+        }
+    }
+
+    fn revive(self) -> Result<ChildOffer, BadSnapshot> {
+        Ok(ChildOffer {
+            id: self.id,
+            replaces: self.replaces,
+            spi: self.spi,
+            nonce: self.nonce.into(),
+            ke: self.ke.map(SavedKe::revive).transpose()?,
+            additional: self.additional,
+            local: self.local,
+            remote: self.remote,
+            collision: self.collision,
         })
     }
 }

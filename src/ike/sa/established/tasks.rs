@@ -1,5 +1,6 @@
 //! Our own requests: what waits, what is on its way.
 
+use super::followup::Followup;
 use super::{Established, IkeOffer, Standing};
 use crate::ike::event::{ChildId, Event};
 use crate::ike::reason::{CloseReason, Step};
@@ -55,6 +56,8 @@ pub(in crate::ike) enum Purpose {
     DeleteChild(ChildId),
     /// New keys for the IKE SA.
     RekeyIke(Box<IkeOffer>),
+    /// A further key exchange for either.
+    Followup(Box<Followup>),
     /// The end of the IKE SA it was sent through.
     DeleteIke,
 }
@@ -64,6 +67,7 @@ impl Purpose {
         match self {
             Self::Probe | Self::DeleteChild(_) | Self::DeleteIke => Step::Informational,
             Self::Child(_) | Self::RekeyIke(_) => Step::CreateChild,
+            Self::Followup(_) => Step::FollowupKe,
         }
     }
 
@@ -72,6 +76,7 @@ impl Purpose {
         match self {
             Self::Child(offer) => cx.release_esp(offer.spi),
             Self::RekeyIke(offer) => cx.release_ike(offer.spi),
+            Self::Followup(followup) => followup.offer.release(cx),
             Self::Probe | Self::DeleteChild(_) | Self::DeleteIke => {}
         }
     }
@@ -87,7 +92,7 @@ impl Established {
             }
             // What we ask must not meet what the peer has asked or has not heard: it would be put off or
             // misunderstood (RFC 7296 §2.25).
-            let waits = self.unconfirmed.is_some() || self.held.is_some();
+            let waits = self.unconfirmed.is_some() || self.held.is_some() || self.awaited.is_some();
             if waits && !matches!(self.queue.front(), Some(Task::Close)) {
                 return Ok(());
             }
@@ -129,8 +134,8 @@ impl Established {
             Task::RekeyChild(id, ke) => self.start_rekey_child(cx, spi, id, ke)?,
             Task::CreateChild(wish) => {
                 let Wish { id, local, remote, ke } = *wish;
-                let ke = ke.or_else(|| preferred(cx));
-                let offer = ChildOffer::new(cx, id, None, ke, (local, remote));
+                let key_exchange = self.key_exchange(cx, ke);
+                let offer = ChildOffer::new(cx, id, None, key_exchange, (local, remote));
                 let payloads =
                     offer.payloads(cx).map_err(|error| CloseReason::KeyExchange(Step::CreateChild, error))?;
                 let purpose = Purpose::Child(Box::new(offer));
@@ -139,6 +144,15 @@ impl Established {
             Task::RekeyIke(ke) => self.start_rekey_ike(cx, spi, ke)?,
         }
         Ok(())
+    }
+
+    /// The key exchange for a child SA, and those after it: this one or what the settings prefer. Only a peer
+    /// that made additional ones with us before knows what they are (RFC 9370 §2.2.4).
+    fn key_exchange(&mut self, cx: &Cx<'_>, ke: Option<KeMethod>) -> (Option<KeMethod>, Vec<Vec<KeMethod>>) {
+        let esp = &cx.settings.proposals.esp;
+        let known = self.current().is_some_and(|member| !member.sa.suite.additional.is_empty());
+        let ke = ke.or_else(|| self.preferred(cx));
+        (ke, if known && ke.is_some() { esp.additional.clone() } else { Vec::new() })
     }
 
     /// RFC 7296 §1.3.3.
@@ -160,13 +174,21 @@ impl Established {
         };
         let selectors = (child.local.clone(), child.remote.clone());
         self.next_child += 1;
-        let ke = ke.or_else(|| preferred(cx));
-        let offer = ChildOffer::new(cx, new, Some(id), ke, selectors);
+        let key_exchange = self.key_exchange(cx, ke);
+        let offer = ChildOffer::new(cx, new, Some(id), key_exchange, selectors);
         let mut payloads = vec![Payload::Notify(rekeyed)];
         payloads
             .extend(offer.payloads(cx).map_err(|error| CloseReason::KeyExchange(Step::CreateChild, error))?);
         self.send(cx, spi, Exchange::CREATE_CHILD_SA, &payloads, Purpose::Child(Box::new(offer)));
         Ok(())
+    }
+
+    /// The key exchange to begin with for a child SA: that of the IKE SA if it may be, for the peer is known to do
+    /// it. libreswan answers a wrong guess here with `INVALID_SYNTAX`, which leads nowhere.
+    fn preferred(&mut self, cx: &Cx<'_>) -> Option<KeMethod> {
+        let esp = &cx.settings.proposals.esp;
+        let used = self.current().map(|member| member.sa.suite.ke);
+        used.filter(|method| esp.ke.contains(method)).or_else(|| esp.guess())
     }
 
     /// RFC 7296 §1.3.2.
@@ -176,11 +198,8 @@ impl Established {
         spi: IkeSpi,
         ke: Option<KeMethod>,
     ) -> Result<(), CloseReason> {
-        let Some((method, prf)) = self.current().map(|member| (member.sa.suite.ke, member.sa.suite.prf))
-        else {
-            return Ok(());
-        };
-        let method = ke.unwrap_or(method);
+        let Some(suite) = self.current().map(|member| member.sa.suite.clone()) else { return Ok(()) };
+        let method = ke.unwrap_or(suite.ke);
         let offer = IkeOffer {
             spi: cx.new_ike_spi(),
             nonce: cx.random::<NONCE>().to_vec(),
@@ -188,7 +207,7 @@ impl Established {
             collision: None,
         };
         let payloads = [
-            Payload::Sa(super::rekey::proposals(cx, prf, offer.spi)),
+            Payload::Sa(super::rekey::proposals(cx, &suite, offer.spi)),
             Payload::Nonce(offer.nonce.clone()),
             offer.ke.payload().map_err(|error| CloseReason::KeyExchange(Step::CreateChild, error))?,
         ];
@@ -272,9 +291,4 @@ impl Established {
         self.delete_child(cx, id, None);
         self.settle(cx, Ok(()))
     }
-}
-
-/// The key exchange for a child SA that the settings prefer.
-fn preferred(cx: &Cx<'_>) -> Option<KeMethod> {
-    cx.settings.proposals.esp.guess()
 }

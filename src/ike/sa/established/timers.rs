@@ -30,6 +30,9 @@ impl Established {
         if let Some(unconfirmed) = &self.unconfirmed {
             consider(unconfirmed.until);
         }
+        if let Some(awaited) = &self.awaited {
+            consider(awaited.until);
+        }
         if self.closing.is_none() {
             consider(self.soft);
             consider(self.childless_end);
@@ -53,6 +56,9 @@ impl Established {
         }
         if self.unconfirmed.is_some_and(|response| response.until <= cx.now) {
             self.acknowledged(cx);
+        }
+        if self.awaited.as_ref().is_some_and(|awaited| awaited.until <= cx.now) {
+            self.forget_awaited(cx);
         }
         self.child_timers(cx);
         match &self.closing {
