@@ -92,7 +92,9 @@ impl Check {
 
 impl Run {
     fn run(self) -> Result<(), Box<dyn Error>> {
-        let Loaded { policy, network, files } = files::load(&self.policy)?;
+        let loaded = files::load(&self.policy)?;
+        loaded.remember()?;
+        let Loaded { policy, network, files } = loaded;
         logging::start(self.log.unwrap_or(level(policy.log.level)), format(policy.log.format));
         let storage = if self.danger_journal_on_disk { Storage::Anywhere } else { Storage::Memory };
         prepare(&policy.runtime_directory)?;
@@ -166,7 +168,9 @@ fn reload(path: PathBuf, policy: Policy) -> Reload<Node> {
     let mut current = policy;
     Box::new(move |node, now| {
         let refused = |error: &dyn Error| Refusal { code: RefusalCode::Invalid, message: error.to_string() };
-        let Loaded { policy, network, files } = files::load(&path).map_err(|error| refused(&error))?;
+        let loaded = files::load(&path).map_err(|error| refused(&error))?;
+        loaded.remember().map_err(|error| refused(&error))?;
+        let Loaded { policy, network, files } = loaded;
         let towards = towards(&policy, &network);
         let mut reloaded =
             node.reload(now, &current, &policy, files, network).map_err(|error| refused(&error))?;

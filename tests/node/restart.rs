@@ -67,14 +67,13 @@ fn a_restart_touches_nothing_in_the_kernel_and_loses_nothing() {
 
 #[test]
 fn what_is_asked_right_after_a_restart_is_done_at_once() {
-    for host in HOSTS {
+    for host in ["client", "relay-a"] {
         let mut world = open();
         world.kill(host);
         world.run(SECOND);
         world.restart(host);
         let target = match host {
             "client" => RekeyTarget::Circuit { circuit: world.circuits("client")[0].number, hop: 3 },
-            "relay-b" => RekeyTarget::Overlay { relay: "relay-a".to_owned() },
             _ => RekeyTarget::Overlay { relay: "relay-b".to_owned() },
         };
         for what in [RekeyWhat::Child, RekeyWhat::Ike] {

@@ -102,6 +102,10 @@ fn documents(verdicts: &mut Verdicts, lab: &Lab, daemons: &mut Daemons<'_>) -> O
         let name = format!("{host} refuses an older one");
         verdicts.check(name, refused && serial(daemons, &host)? == 7, said.stderr.trim_end());
     }
+    daemons.publish(&hosts(3), |document| document.serial = 20)?;
+    let policy = lab.net.node("client")?.folder().join("policy.yaml").to_string_lossy().into_owned();
+    let said = lab.try_on("client", &["ipprivd", "check", "--policy", &policy])?;
+    verdicts.check("a check takes a newer one", said.status.success(), said.stderr.trim_end());
     daemons.publish(&hosts(3), |document| document.serial = 8)?;
     let path = lab.net.node("client")?.folder().join("network.yaml");
     let forged = std::fs::read_to_string(&path)?.replace("serial: 8", "serial: 9");
@@ -117,6 +121,7 @@ fn documents(verdicts: &mut Verdicts, lab: &Lab, daemons: &mut Daemons<'_>) -> O
     for host in hosts(3) {
         daemons.ippriv(&host, &["reload"])?;
     }
+    verdicts.equal("a check does not count as seen", &serial(daemons, "client")?, &8);
     let after = hosts(3).iter().map(|host| spis(lab, host)).collect::<Result<Vec<_>, _>>()?;
     verdicts.equal("all SAs stay", &after, &before);
     Ok(())

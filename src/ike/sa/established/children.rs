@@ -180,8 +180,7 @@ impl Established {
     /// A new request of the peer: with a window of one it has got our last response, and so it has installed
     /// the child SA that the response was about.
     pub(super) fn acknowledged(&mut self, cx: &mut Cx<'_>) {
-        // What may be asked after a restart differs.
-        cx.changed |= self.unconfirmed.take().is_some();
+        self.unconfirmed = None;
         let ready: Vec<ChildId> = self
             .children
             .iter()
