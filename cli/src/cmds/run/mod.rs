@@ -215,7 +215,7 @@ impl Run {
         }
         names::look_up_through(servers)?;
         let (program, arguments) = self.command.split_first().ok_or(RunError::NoCircuit)?;
-        let started = Command::new(program).args(arguments).spawn();
+        let started = signals.start(Command::new(program).args(arguments));
         let child = started.map_err(|error| RunError::Start { program: program.clone(), error })?;
         let ended = Arc::new(AtomicBool::new(false));
         self.tell_when_gone(circuit.number, Arc::clone(&ended));

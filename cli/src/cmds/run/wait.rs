@@ -2,7 +2,7 @@
 
 use std::io;
 use std::os::unix::process::ExitStatusExt as _;
-use std::process::{Child, ExitStatus};
+use std::process::{Child, Command, ExitStatus};
 use std::time::Duration;
 
 use nix::libc::SI_KERNEL;
@@ -27,8 +27,9 @@ const AGAIN: Duration = Duration::from_secs(1);
 /// A shell's way to say that a signal ended a command.
 const SIGNALLED: u8 = 128;
 
-/// Signals that wait until somebody looks. A command started now gets them as usual: `Command` clears its mask.
+/// Signals that wait until somebody looks.
 pub(super) struct Signals {
+    held: SigSet,
     waiting: SignalFd,
 }
 
@@ -58,7 +59,16 @@ impl Signals {
         set.add(Signal::SIGCHLD);
         set.thread_block()?;
         let flags = SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK;
-        Ok(Self { waiting: SignalFd::with_flags(&set, flags)? })
+        Ok(Self { waiting: SignalFd::with_flags(&set, flags)?, held: set })
+    }
+
+    /// Starts a command, which gets signals as usual: it inherits what this thread holds back, and so that is
+    /// nothing for a moment. A signal in that moment ends this process, and the daemon takes the circuit back.
+    pub(super) fn start(&self, command: &mut Command) -> io::Result<Child> {
+        self.held.thread_unblock()?;
+        let started = command.spawn();
+        self.held.thread_block()?;
+        started
     }
 
     /// The next signal, if there is one before `patience` is over.
@@ -120,7 +130,7 @@ mod tests {
     #[test]
     fn a_command_gets_the_signals_that_this_process_gets() {
         let signals = Signals::hold().unwrap();
-        let child = std::process::Command::new("sleep").arg("60").spawn().unwrap();
+        let child = signals.start(Command::new("sleep").arg("60")).unwrap();
         // of this thread alone, which is the one that holds it
         nix::sys::signal::raise(Signal::SIGTERM).unwrap();
         assert_eq!(signals.until_end_of(child).unwrap(), 143);

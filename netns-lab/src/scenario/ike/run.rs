@@ -163,6 +163,11 @@ pub(super) fn ends(verdicts: &mut Verdicts) -> Outcome {
     let captures = Captures::start(&lab.net, &[LINK])?;
     let server = lab.address4("server")?.to_string();
     let ping = ["ping", "-n", "-i", "0.1", server.as_str()];
+    let sleeping = ["run", "--new-circuit", "--hops", HOPS, "--", "sh", "-c", "echo sleeps; exec sleep 1000"];
+    let mut sleeper = daemons.spawn_ippriv("client", &sleeping)?;
+    sleeper.wait_for("sleeps", LIMIT)?;
+    sleeper.signal(Signal::TERM)?;
+    verdicts.equal("a signal ends a command", &sleeper.wait(LIMIT)?.status.code(), &Some(143));
 
     // the daemon dies, and another takes over
     new(&daemons, "one")?;
