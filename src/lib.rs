@@ -19,6 +19,7 @@
 
 pub mod config;
 pub mod control;
+pub mod dns;
 pub mod entropy;
 pub mod id;
 pub mod ike;

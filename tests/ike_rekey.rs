@@ -215,6 +215,25 @@ fn the_peer_may_want_another_key_exchange_or_none() {
 }
 
 #[test]
+fn a_child_is_replaced_with_the_key_exchange_that_the_ike_sa_came_to() {
+    use ippriv::ike::wire::KeMethod;
+    let mut relay = settings();
+    for proposal in &mut relay.proposals.ike.0 {
+        proposal.ke = vec![KeMethod::P256];
+    }
+    relay.proposals.esp.ke = vec![KeMethod::P256];
+    let mut pair = Pair::with(4, settings(), relay);
+    let (ours, _) = pair.connected();
+    let before = pair.hosts[CLIENT].sent;
+    act(&mut pair, CLIENT, ours, 0);
+    pair.drain();
+    pair.run(10 * SECOND);
+    pair.assert_agreement(1);
+    assert_eq!(pair.count(CLIENT, |event| matches!(event, Event::ChildGone(_))), 1);
+    assert_eq!(pair.hosts[CLIENT].sent - before, 2, "no wrong guess, and a deletion");
+}
+
+#[test]
 fn replacing_without_end_is_put_off() {
     let (mut pair, ours, theirs) = with_traffic(5);
     // Faster than what is left of the old IKE SAs goes away.

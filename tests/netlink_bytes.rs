@@ -10,14 +10,15 @@ use std::ops::Range;
 use ippriv::id::{IfId, LinkName, Mark, Mtu, Reqid, Spi, TableId};
 use ippriv::netlink::{
     AddressDump, Attributes, Dump, Frames, LinkDump, LinkIndexes, Parsed, PolicyDump, RouteDump, RuleDump,
-    SaDump, requests,
+    SaDump, change_sets, requests,
 };
 use ippriv::ownership::FIRST;
 use ippriv::plan::{Object, Op};
 use ippriv::secret::KeyMaterial;
 use ippriv::state::{
     Action, Address, AddressId, Link, Policy, PolicyDirection, PolicyId, Progress, Route, RouteId, RouteKind,
-    RouteMetrics, Rule, RuleAction, Sa, SaDirection, SaId, Scope, Selector, Template, UdpEncapsulation,
+    RouteMetrics, Rule, RuleAction, Sa, SaDirection, SaId, Scope, Selector, SetChange, Template,
+    UdpEncapsulation,
 };
 use ippriv::suite::{SequenceNumbers, Suite};
 
@@ -536,6 +537,35 @@ fn whatever_is_read_back_is_what_was_written() {
         action: RuleAction::Lookup(OURS),
     };
     assert_eq!(RuleDump.parse(&payload(Object::Rule(rule.clone()))), Ok(Some(rule)));
+}
+
+/// nft's transaction says the same as ours, but for `NFTA_SET_ELEM_LIST_SET_ID`, which is for sets made by the
+/// same transaction.
+#[test]
+fn changing_sets_of_nftables() {
+    const SET_ID: u16 = 4;
+    let addresses =
+        |addresses: &[&str]| addresses.iter().map(|address| address.parse().unwrap()).collect::<Vec<_>>();
+    let change = |set: &str, add: &[&str], remove: &[&str]| SetChange {
+        set: set.to_owned(),
+        add: addresses(add),
+        remove: addresses(remove),
+    };
+    let changes =
+        [change("handed_out", &["10.65.0.1"], &["10.66.0.1"]), change("handed_out6", &["2001:db8::1"], &[])];
+    let ours = change_sets(&changes);
+    let theirs = captured("nft_sets");
+    let mut rest = theirs.as_slice();
+    for (position, ours) in ours.iter().enumerate() {
+        let length = usize::try_from(u32::from_ne_bytes(rest[..4].try_into().unwrap())).unwrap();
+        let (theirs, others) = rest.split_at(length);
+        rest = others;
+        let (ours, mut theirs) = (take_apart(ours.as_bytes(), 4), take_apart(theirs, 4));
+        theirs.attributes.remove(&SET_ID);
+        assert_eq!((ours.kind, ours.flags), (theirs.kind, theirs.flags), "{position}");
+        assert_eq!((ours.fixed, ours.attributes), (theirs.fixed, theirs.attributes), "{position}");
+    }
+    assert!(rest.is_empty());
 }
 
 /// No decoder panics, whatever it gets: every captured message, cut anywhere and altered everywhere.

@@ -5,7 +5,7 @@
 use std::fs;
 
 use ippriv::nft::{Unreadable, Unwritable, create, delete, parse, replace};
-use ippriv::state::{NftChain, NftHook, NftRule, NftSet, NftSetKind, NftTable};
+use ippriv::state::{NftChain, NftHook, NftRule, NftSet, NftSetKind, NftTable, SetChange};
 
 fn data(name: &str) -> String {
     fs::read_to_string(format!("{}/tests/data/nft/{name}", env!("CARGO_MANIFEST_DIR"))).unwrap()
@@ -14,6 +14,14 @@ fn data(name: &str) -> String {
 fn set(name: &str, prefixes: &[&str]) -> NftSet {
     let prefixes = prefixes.iter().map(|prefix| prefix.parse().unwrap()).collect();
     NftSet { name: name.into(), kind: NftSetKind::Prefixes(prefixes) }
+}
+
+fn ipv4(addresses: &[&str]) -> NftSetKind {
+    NftSetKind::Ipv4(addresses.iter().map(|address| address.parse().unwrap()).collect())
+}
+
+fn ipv6(addresses: &[&str]) -> NftSetKind {
+    NftSetKind::Ipv6(addresses.iter().map(|address| address.parse().unwrap()).collect())
 }
 
 fn chain(name: &str, hook: NftHook, rules: &[&str]) -> NftChain {
@@ -27,6 +35,9 @@ fn table() -> NftTable {
         sets: vec![
             set("private", &["10.0.0.0/8", "127.0.0.1/32", "172.16.0.0/12", "192.168.0.0/16"]),
             set("private6", &["fc00::/7", "fe80::/10"]),
+            NftSet { name: "handed_out".into(), kind: ipv4(&["10.65.0.1", "10.65.0.2"]) },
+            NftSet { name: "handed_out6".into(), kind: ipv6(&["fd00:65::1"]) },
+            NftSet { name: "entries".into(), kind: ipv4(&[]) },
         ],
         chains: vec![
             chain("input", NftHook::Input, &["iifname \"ippt\"  tcp dport { ssh, 80 } counter drop"]),
@@ -88,6 +99,8 @@ fn any_change_is_noticed() {
         ("a range", "\"127.0.0.1\"", "{\"range\": [\"127.0.0.1\", \"127.0.0.3\"]}", false),
         ("another type", "\"type\": \"ipv4_addr\"", "\"type\": \"inet_service\"", false),
         ("a set that forgets", "\"flags\": [\"interval\"]", "\"flags\": [\"interval\", \"timeout\"]", false),
+        ("another single address", "\"10.65.0.1\"", "\"10.65.0.3\"", true),
+        ("an address that will go", "\"fd00:65::1\"", "{\"elem\": {\"val\": \"fd00:65::1\"}}", false),
         ("another hook", "\"hook\": \"input\"", "\"hook\": \"prerouting\"", false),
         ("another priority", "\"prio\": -150", "\"prio\": -149", false),
         ("another policy", "\"policy\": \"accept\"", "\"policy\": \"drop\"", false),
@@ -110,6 +123,45 @@ fn any_change_is_noticed() {
     let mut swapped = table();
     swapped.chains[1].rules.swap(0, 1);
     assert_ne!(parse(&json, &data("table.txt"), Some(&swapped)).unwrap(), swapped);
+}
+
+/// A table with other elements in its sets, the first set's prefixes and the last one's addresses.
+fn with_elements(private: &[&str], entries: &[&str]) -> NftTable {
+    let mut table = table();
+    table.sets[0] = set("private", private);
+    table.sets[4].kind = ipv4(entries);
+    table
+}
+
+#[test]
+fn nothing_but_addresses_changes_in_place() {
+    let private = ["10.0.0.0/8"];
+    let before = with_elements(&private, &["192.0.2.1", "192.0.2.2"]);
+    let after = with_elements(&private, &["192.0.2.2", "192.0.2.3"]);
+    let change = SetChange {
+        set: "entries".into(),
+        add: vec!["192.0.2.3".parse().unwrap()],
+        remove: vec!["192.0.2.1".parse().unwrap()],
+    };
+    assert_eq!(before.changes_in_place(&after), Some(vec![change]));
+    assert_eq!(before.changes_in_place(&before), None, "who asks to replace it by itself means it");
+    let between = with_elements(&private, &["192.0.2.1", "192.0.2.2", "192.0.2.3"]);
+    assert_eq!(after.keeping_addresses_of(&before), between);
+
+    let mut others = vec![with_elements(&["10.0.0.0/9"], &["192.0.2.3"])];
+    let mut altered = |alter: fn(&mut NftTable)| {
+        let mut other = after.clone();
+        alter(&mut other);
+        others.push(other);
+    };
+    altered(|table| drop(table.sets.pop()));
+    altered(|table| table.sets[4].name = "exits".into());
+    altered(|table| table.sets[4].kind = ipv6(&[]));
+    altered(|table| drop(table.chains[1].rules.pop()));
+    for other in others {
+        assert_eq!(before.changes_in_place(&other), None, "{other:?}");
+        assert_eq!(other.keeping_addresses_of(&other), other);
+    }
 }
 
 #[test]

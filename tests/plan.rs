@@ -4,11 +4,12 @@
 mod support;
 
 use std::collections::BTreeSet;
+use std::net::IpAddr;
 
 use ippriv::id::{IfId, LinkName};
 use ippriv::plan::{Cause, Ending, Failure, Object, Op, OpError, Outcome, Step, Transaction, diff};
 use ippriv::secret::KeyMaterial;
-use ippriv::state::{Current, Direction, Progress, RouteKind, State};
+use ippriv::state::{Current, Direction, NftSetKind, Progress, RouteKind, Sa, State, UdpEncapsulation};
 use support::kernel::{Kernel, bystanders, refused, settled};
 use support::random::Random;
 use support::{Circuit, as_host, client, client_state, compiled, relay, relay_state};
@@ -79,18 +80,12 @@ fn all_before(ops: &[Op], first: impl Fn(&Op) -> bool, second: impl Fn(&Op) -> b
     first.last().zip(second.first()).is_none_or(|(first, second)| first < second)
 }
 
-const fn made(op: &Op) -> Option<&Object> {
-    match op {
-        Op::Create(object) | Op::Replace { new: object, .. } => Some(object),
-        Op::Delete(_) => None,
-    }
+fn made(op: &Op) -> Option<&Object> {
+    (!op.only_removes()).then(|| op.object())
 }
 
-const fn removed(op: &Op) -> Option<&Object> {
-    match op {
-        Op::Delete(object) => Some(object),
-        Op::Create(_) | Op::Replace { .. } => None,
-    }
+fn removed(op: &Op) -> Option<&Object> {
+    op.only_removes().then(|| op.object())
 }
 
 fn sa(object: Option<&Object>, wanted: Direction) -> bool {
@@ -124,6 +119,48 @@ fn guards_come_first_and_go_last() {
         assert!(places(&ops, |op| guard(made(op))).iter().all(|place| *place == 0), "{name}");
         let gone = places(&ops, |op| guard(removed(op)));
         assert!(gone.iter().all(|place| place + 1 == ops.len()), "{name}");
+    }
+}
+
+/// An address is looked at by the guards from before it is there until after it is gone, whatever else about
+/// the table changes.
+#[test]
+fn guards_know_an_address_before_it_comes_and_after_it_is_gone() {
+    let guarded = |state: &State| {
+        let sets = state.nft.iter().flat_map(|table| &table.sets);
+        let kinds: Vec<_> =
+            sets.filter(|set| set.name.starts_with("handed_out")).map(|set| &set.kind).collect();
+        state.addresses.keys().all(|id| {
+            kinds.iter().any(|kind| match (kind, id.prefix.addr()) {
+                (NftSetKind::Ipv4(known), IpAddr::V4(address)) => known.contains(&address),
+                (NftSetKind::Ipv6(known), IpAddr::V6(address)) => known.contains(&address),
+                _ => false,
+            })
+        })
+    };
+    let clients = |state: &State| state.links.keys().all(|link| link.as_str().starts_with("ippc"));
+    for (name, before, after) in
+        changes().into_iter().filter(|(_, before, after)| clients(before) && clients(after))
+    {
+        let mut kernel = Kernel::holding(&before, &bystanders());
+        for op in plan(&before, &after) {
+            assert_eq!(kernel.execute(std::slice::from_ref(&op)), [Outcome::Done], "{name}: {op}");
+            assert!(guarded(&kernel.dump().owned), "{name}: after {op}");
+        }
+    }
+}
+
+/// Nothing but addresses in sets differs between a client with one circuit more or less and without.
+#[test]
+fn circuits_come_and_go_without_a_new_table() {
+    let table = |circuits: &[Circuit]| {
+        let mut own = client(circuits);
+        own.kill_switch = true;
+        compiled(&as_host(Some(own), None)).state.nft.expect("a table")
+    };
+    let tables = [table(&[]), table(&[circuit()]), table(&[circuit(), other_circuit()])];
+    for (old, new) in [(0, 1), (1, 2), (2, 1), (1, 0)] {
+        assert!(tables[old].changes_in_place(&tables[new]).is_some(), "{old} to {new}");
     }
 }
 
@@ -185,6 +222,29 @@ fn an_sa_altered_under_its_spi_goes_right_before_its_successor() {
     let mut kernel = Kernel::holding(&before, &bystanders());
     kernel.turn_into(&after).unwrap();
     assert_eq!(kernel.dump().owned.sas[&id], after.sas[&id]);
+}
+
+#[test]
+fn an_sa_follows_through_nat_without_being_made_anew() {
+    let ports = |port| UdpEncapsulation { source_port: port, destination_port: 4500 };
+    let mut before = client_state(&[circuit()]).state;
+    before.sas.values_mut().for_each(|sa| sa.encapsulation = Some(ports(4500)));
+    let mut after = before.clone();
+    after.sas.values_mut().for_each(|sa| sa.encapsulation = Some(ports(31_337)));
+    let ops = plan(&before, &after);
+    assert_eq!(ops.len(), before.sas.len());
+    assert!(ops.iter().all(|op| matches!(op, Op::Replace { new: Object::Sa(_), .. })), "{ops:?}");
+    // what is received through a NAT may come from anywhere; what is sent may not
+    let mut elsewhere = after.clone();
+    elsewhere.sas.values_mut().for_each(|sa| sa.source = "203.0.113.9".parse().unwrap());
+    let receives = |sa: &Sa| sa.direction.direction() == Direction::In;
+    let ops = plan(&after, &elsewhere);
+    assert!(!ops.is_empty());
+    assert!(ops.iter().all(|op| matches!(op.object(), Object::Sa(sa) if !receives(sa))), "{ops:?}");
+    after.sas.values_mut().for_each(|sa| sa.encapsulation = None);
+    elsewhere.sas.values_mut().for_each(|sa| sa.encapsulation = None);
+    let ops = plan(&after, &elsewhere);
+    assert!(ops.iter().any(|op| matches!(op.object(), Object::Sa(sa) if receives(sa))), "{ops:?}");
 }
 
 /// The state of a relay whose interfaces have other identifiers: `ippt` one of nobody, the overlays each

@@ -8,7 +8,7 @@ use std::collections::BTreeSet;
 use ippriv::id::{IfId, Mtu, Reqid, TableId};
 use ippriv::ownership;
 use ippriv::state::{
-    Direction, Policy, PolicyDirection, RouteKind, Rule, RuleAction, SaDirection, Scope, State,
+    Direction, NftSetKind, Policy, PolicyDirection, RouteKind, Rule, RuleAction, SaDirection, Scope, State,
     UdpEncapsulation,
 };
 use ippriv::suite::Suite;
@@ -283,13 +283,17 @@ fn the_kill_switch_lets_the_layers_pass_and_ends_in_drop() {
     for needed in [
         "oifname \"ipp*\" accept",
         "rt ipsec exists accept",
-        "ip daddr { 198.18.1.2 } meta l4proto esp accept",
-        "ip daddr { 198.18.1.2 } udp dport { 500, 4500 } accept",
+        "ip daddr @entries meta l4proto esp accept",
+        "ip daddr @entries udp dport { 500, 4500 } accept",
         "ip daddr 192.0.2.0/24 accept",
         "ip6 daddr 2001:db8::/32 accept",
     ] {
         assert!(output.contains(&needed), "{needed}");
     }
+    let sets = &state.nft.as_ref().expect("a table").sets;
+    let entries = sets.iter().find(|set| set.name == "entries").map(|set| &set.kind);
+    let entry = std::net::Ipv4Addr::new(198, 18, 1, 2);
+    assert_eq!(entries, Some(&NftSetKind::Ipv4(std::iter::once(entry).collect())));
     assert_eq!(chain(&state, "forward"), ["iifname != \"ipp*\" oifname != \"ipp*\" drop"]);
 }
 

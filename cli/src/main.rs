@@ -32,6 +32,7 @@ enum Command {
     Events(cmds::events::Events),
     Reload(cmds::reload::Reload),
     Stop(cmds::stop::Stop),
+    Run(cmds::run::Run),
     #[command(hide = true)]
     Rekey(cmds::rekey::Rekey),
     #[command(hide = true)]
@@ -79,6 +80,8 @@ fn main() -> ExitCode {
         Command::Events(command) => command.run(),
         Command::Reload(command) => command.run(),
         Command::Stop(command) => command.run(),
+        // its exit codes are those of the command that it runs
+        Command::Run(command) => return command.run(),
         Command::Rekey(command) => command.run(),
         Command::Debug(command) => command.run(),
         Command::Check(command) => command.run(),

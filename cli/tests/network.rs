@@ -257,12 +257,14 @@ fn a_relay_with_other_software_gets_its_files() {
         fs::write(&path, format!("{secret}\n")).unwrap();
         fs::set_permissions(path, fs::Permissions::from_mode(0o600)).unwrap();
     }
+    let other = folder.refused(&[&export[..], &["--for", "libreswan"]].concat());
+    assert!(other.contains("relay dublin runs strongswan: expected libreswan"), "{other}");
     let refused = folder.refused(&[&export[..], &["--psk", "bergen=cork"]].concat());
     assert!(
         refused.contains("relay bergen: expected one of the document, and of its neighbours"),
         "{refused}"
     );
-    let psks = ["--psk", "amsterdam=amsterdam", "--psk", "cork=cork", "--json"];
+    let psks = ["--for", "strongswan", "--psk", "amsterdam=amsterdam", "--psk", "cork=cork", "--json"];
     let said = folder.good(&[&export[..], &psks].concat());
     assert!(said.starts_with("{\"folder\":\"dublin\",\"files\":[\"/etc/"), "{said}");
     assert!(!said.contains(secret));

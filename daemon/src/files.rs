@@ -100,7 +100,19 @@ pub struct Loaded {
     pub files: node::Files,
 }
 
-/// Reads the policy at `path` and everything it names.
+impl Loaded {
+    /// Remembers the network document as seen: from now on an older one is refused.
+    ///
+    /// # Errors
+    /// [`FilesError::Io`] when that cannot be written.
+    pub fn remember(&self) -> Result<(), FilesError> {
+        let (folder, serial) = (&self.policy.state_directory, self.network.serial());
+        let seen = folder.join(SERIAL);
+        if last_seen(&seen) == Some(serial) { Ok(()) } else { remember(folder, &seen, serial) }
+    }
+}
+
+/// Reads the policy at `path` and everything it names. Changes nothing.
 ///
 /// # Errors
 /// [`FilesError`] for the first that is not as it has to be.
@@ -138,19 +150,16 @@ pub fn load(path: &Path) -> Result<Loaded, FilesError> {
 fn network(policy: &Policy, path: &Path) -> Result<Network, FilesError> {
     let unverified = Network::parse(&read(path)?)
         .map_err(|error| FilesError::Network { path: path.into(), error: error.into() })?;
-    let seen = policy.state_directory.join(SERIAL);
-    let last = match fs::read_to_string(&seen) {
-        Ok(text) => text.trim().parse().ok(),
-        Err(_) => None,
-    };
+    let last = last_seen(&policy.state_directory.join(SERIAL));
     let now = UnixTime::from_seconds(u64::try_from(clock::unix_now()).unwrap_or_default());
-    let network = unverified
+    unverified
         .verify(&policy.trust, now, last)
-        .map_err(|error| FilesError::Refused { path: path.into(), error })?;
-    if last != Some(network.serial()) {
-        remember(&policy.state_directory, &seen, network.serial())?;
-    }
-    Ok(network)
+        .map_err(|error| FilesError::Refused { path: path.into(), error })
+}
+
+/// The serial of the newest document that was taken.
+fn last_seen(path: &Path) -> Option<u64> {
+    fs::read_to_string(path).ok()?.trim().parse().ok()
 }
 
 fn remember(folder: &Path, path: &Path, serial: u64) -> Result<(), FilesError> {

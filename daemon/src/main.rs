@@ -11,7 +11,7 @@ use ippriv::control::{Refusal, RefusalCode};
 use ippriv::node::Node;
 use ippriv::policy::{ClientAddress, LogFormat, LogLevel, Policy};
 use ipprivd::control::{Access, Hub, Listener};
-use ipprivd::event_loop::{Reload, Shell, bring_about, check_requirements, run};
+use ipprivd::event_loop::{Reload, Renewed, Shell, bring_about, check_requirements, run};
 use ipprivd::files::{self, Loaded};
 use ipprivd::journal::{Journal, Storage};
 use ipprivd::kernel::LinuxKernel;
@@ -92,7 +92,9 @@ impl Check {
 
 impl Run {
     fn run(self) -> Result<(), Box<dyn Error>> {
-        let Loaded { policy, network, files } = files::load(&self.policy)?;
+        let loaded = files::load(&self.policy)?;
+        loaded.remember()?;
+        let Loaded { policy, network, files } = loaded;
         logging::start(self.log.unwrap_or(level(policy.log.level)), format(policy.log.format));
         let storage = if self.danger_journal_on_disk { Storage::Anywhere } else { Storage::Memory };
         prepare(&policy.runtime_directory)?;
@@ -166,7 +168,10 @@ fn reload(path: PathBuf, policy: Policy) -> Reload<Node> {
     let mut current = policy;
     Box::new(move |node, now| {
         let refused = |error: &dyn Error| Refusal { code: RefusalCode::Invalid, message: error.to_string() };
-        let Loaded { policy, network, files } = files::load(&path).map_err(|error| refused(&error))?;
+        let loaded = files::load(&path).map_err(|error| refused(&error))?;
+        loaded.remember().map_err(|error| refused(&error))?;
+        let Loaded { policy, network, files } = loaded;
+        let towards = towards(&policy, &network);
         let mut reloaded =
             node.reload(now, &current, &policy, files, network).map_err(|error| refused(&error))?;
         if (&policy.control, &policy.log, &policy.runtime_directory)
@@ -175,7 +180,7 @@ fn reload(path: PathBuf, policy: Policy) -> Reload<Node> {
             reloaded.restart.push("control, log or runtime_directory: at the next start".to_owned());
         }
         current = policy;
-        Ok(reloaded)
+        Ok(Renewed { reloaded, towards })
     })
 }
 

@@ -4,6 +4,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
+use std::collections::BTreeSet;
 use std::process::Command;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -330,6 +331,9 @@ fn nftables() {
         name: name.into(),
         kind: NftSetKind::Prefixes(prefixes.iter().map(|prefix| prefix.parse().unwrap()).collect()),
     };
+    let addresses = |addresses: &[&str]| {
+        NftSetKind::Ipv4(addresses.iter().map(|address| address.parse().unwrap()).collect())
+    };
     let chain = |name: &str, hook, rules| NftChain { name: name.into(), hook, rules };
     let table = NftTable {
         sets: vec![
@@ -337,6 +341,8 @@ fn nftables() {
             set("adjacent", &["10.0.0.0/9", "10.128.0.0/9"]),
             set("everything", &["0.0.0.0/0"]),
             set("private6", &["fc00::/7", "fe80::/10"]),
+            NftSet { name: "handed_out".into(), kind: addresses(&["10.65.0.1", "10.65.0.2"]) },
+            NftSet { name: "handed_out6".into(), kind: NftSetKind::Ipv6(BTreeSet::new()) },
         ],
         chains: vec![
             chain("input", NftHook::Input, rules(&["iifname \"ippt\" tcp dport 22 counter drop"])),
@@ -371,6 +377,7 @@ fn nftables() {
         "add set inet ippriv more { type inet_service; }",
         "add chain inet ippriv jumped",
         "add element inet ippriv private { 1.2.3.4 }",
+        "add element inet ippriv handed_out { 1.2.3.4 }",
         "add chain inet ippriv output { policy drop; }",
     ] {
         run("nft", change);
@@ -378,6 +385,27 @@ fn nftables() {
         execute(&[Op::Replace { old: Object::Nft(table.clone()), new: Object::Nft(table.clone()) }]);
         assert_eq!(owned(&desired), desired);
     }
+
+    // Addresses come and go in a table that stays the same.
+    let handle = || {
+        let listing = run("nft", "-a list table inet ippriv");
+        listing.lines().find_map(|line| Some(line.split_once("# handle ")?.1.to_owned())).unwrap()
+    };
+    let first = handle();
+    let mut moved = table.clone();
+    moved.sets[4].kind = addresses(&["10.65.0.2", "10.65.0.3"]);
+    moved.sets[5].kind = NftSetKind::Ipv6(BTreeSet::from(["fd00::1".parse().unwrap()]));
+    let desired = State { nft: Some(moved.clone()), ..State::default() };
+    execute(&[Op::Replace { old: Object::Nft(table.clone()), new: Object::Nft(moved.clone()) }]);
+    assert_eq!(owned(&desired), desired);
+    assert_eq!(handle(), first);
+
+    // One that is to go and is not there is what somebody else did: then all is made again.
+    run("nft", "delete element inet ippriv handed_out { 10.65.0.3 }");
+    execute(&[Op::Replace { old: Object::Nft(moved), new: Object::Nft(table.clone()) }]);
+    let desired = State { nft: Some(table.clone()), ..State::default() };
+    assert_eq!(owned(&desired), desired);
+    assert_ne!(handle(), first);
     execute(&[Op::Delete(Object::Nft(table))]);
 }
 

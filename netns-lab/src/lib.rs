@@ -13,6 +13,7 @@ pub mod net;
 pub mod program;
 pub mod runner;
 pub mod scenario;
+pub mod soak;
 pub mod system;
 pub mod topology;
 pub mod traffic;

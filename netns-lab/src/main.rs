@@ -26,6 +26,8 @@ enum Command {
     Run(cmd::run::Args),
     /// Measure figures in the lab.
     Bench(cmd::bench::Args),
+    /// Let clients rotate circuits for hours of virtual time, and look for what leaks.
+    Soak(cmd::soak::Args),
     /// Show real traffic through a telescope, and who sees what of it.
     Demo(cmd::demo::Args),
     /// Check everything.
@@ -63,6 +65,7 @@ fn dispatch(command: Command) -> Outcome {
         Command::Kernel(args) => cmd::kernel::run(&args),
         Command::Run(args) => cmd::run::run(args),
         Command::Bench(args) => cmd::bench::run(&args),
+        Command::Soak(args) => cmd::soak::run(&args),
         Command::Demo(args) => cmd::demo::run(&args),
         Command::Test(args) => cmd::test::run(&args),
         Command::Up(args) => cmd::up::up(args),

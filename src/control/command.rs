@@ -1,6 +1,7 @@
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
+use crate::id::ProcessId;
 use crate::telescope::CircuitNumber;
 
 /// What somebody asks of the daemon's core. Reloading and stopping are the shell's, which has the files.
@@ -17,6 +18,16 @@ pub enum Command {
     CircuitShow(CircuitNumber),
     /// Close one, orderly: [`Reply::Done`](super::Reply::Done) when it is gone.
     CircuitClose(CircuitNumber),
+    /// Let a process in another network namespace use one: [`Reply::Circuit`](super::Reply::Circuit) when its
+    /// interface is there.
+    CircuitLend(Lend),
+    /// Take one back: [`Reply::Done`](super::Reply::Done) when this host has it again, or it is closed.
+    CircuitReturn {
+        /// The circuit.
+        circuit: CircuitNumber,
+        /// Who has it.
+        process: ProcessId,
+    },
     /// All relays of the network: [`Reply::Relays`](super::Reply::Relays).
     RelayList,
     /// One of them, by name: [`Reply::Relay`](super::Reply::Relay).
@@ -45,6 +56,17 @@ pub struct NewCircuit {
     pub traffic: Vec<IpNet>,
     /// Whether to answer only when the circuit is open or has failed, instead of at once.
     pub wait: bool,
+}
+
+/// A circuit to be lent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Lend {
+    /// The circuit.
+    pub circuit: CircuitNumber,
+    /// Whose network namespace its interface goes to; it comes back when that process ends.
+    pub process: ProcessId,
+    /// Whether it is closed when it comes back.
+    pub close: bool,
 }
 
 /// What gets new keys.

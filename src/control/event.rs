@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 use super::command::{Rekey, RekeyWhat};
 use super::private::Private;
 use super::reply::{Reloaded, Stopping};
+use crate::id::ProcessId;
 use crate::telescope::{CircuitNumber, HopNumber};
 
 /// Something that people and programs may want to know. In JSON, its kind is the field `event`.
@@ -61,6 +62,22 @@ pub enum Event {
     CircuitClosed {
         /// Which.
         circuit: CircuitNumber,
+        /// Why, in words.
+        reason: String,
+    },
+    /// A process in another network namespace uses a circuit instead of this host.
+    CircuitLent {
+        /// Which.
+        circuit: CircuitNumber,
+        /// The process.
+        process: ProcessId,
+    },
+    /// It does so no more: it has no network then.
+    CircuitReturned {
+        /// Which.
+        circuit: CircuitNumber,
+        /// The process.
+        process: ProcessId,
         /// Why, in words.
         reason: String,
     },
@@ -167,6 +184,8 @@ impl Event {
             | Self::CircuitBuilding { .. }
             | Self::CircuitOpen { .. }
             | Self::CircuitClosed { .. }
+            | Self::CircuitLent { .. }
+            | Self::CircuitReturned { .. }
             | Self::OverlayUp { .. }
             | Self::AddressChanged { .. }
             | Self::ReloadDone(_) => Level::Info,

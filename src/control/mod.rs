@@ -10,7 +10,7 @@ mod private;
 mod reply;
 mod view;
 
-pub use command::{Command, NewCircuit, Rekey, RekeyTarget, RekeyWhat};
+pub use command::{Command, Lend, NewCircuit, Rekey, RekeyTarget, RekeyWhat};
 pub use event::{Event, Level, Stamped};
 pub use private::Private;
 pub use reply::{Refusal, RefusalCode, Refused, Reloaded, Reply, Stopping};

@@ -5,6 +5,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::*;
+use crate::id::ProcessId;
 use crate::telescope::{CircuitNumber, HopNumber};
 
 /// Programs depend on every name here: a change of one of these lines is a new version of the protocol.
@@ -48,6 +49,15 @@ fn commands_keep_their_form() {
     golden(
         &Rekey { target: RekeyTarget::Overlay { relay: "b".to_owned() }, what: RekeyWhat::Ike },
         r#"{"target":{"overlay":{"relay":"b"}},"what":"ike"}"#,
+    );
+    let process = ProcessId::new(77).unwrap();
+    golden(
+        &Command::CircuitLend(Lend { circuit: circuit(1), process, close: true }),
+        r#"{"circuit_lend":{"circuit":1,"process":77,"close":true}}"#,
+    );
+    golden(
+        &Command::CircuitReturn { circuit: circuit(1), process },
+        r#"{"circuit_return":{"circuit":1,"process":77}}"#,
     );
 }
 
@@ -110,6 +120,7 @@ fn status_keeps_its_form() {
             relay: Some(RelaySummary {
                 name: "a".to_owned(),
                 layers: 3,
+                leases: 4,
                 half_open: 1,
                 overlays_up: 1,
                 overlays: 2,
@@ -121,7 +132,7 @@ fn status_keeps_its_form() {
             r#"{"version":"0.1.0","uptime_s":5,"roles":["client","relay","exit"],"#,
             r#""network":{"name":"five","serial":2,"valid_until":"2027-01-01T00:00:00Z","relays":5},"#,
             r#""circuits":{"open":1,"building":0,"kill_switch":true},"#,
-            r#""relay":{"name":"a","layers":3,"half_open":1,"overlays_up":1,"overlays":2},"warnings":[]}"#,
+            r#""relay":{"name":"a","layers":3,"leases":4,"half_open":1,"overlays_up":1,"overlays":2},"warnings":[]}"#,
         ),
     );
 }
@@ -135,9 +146,11 @@ fn a_circuit_keeps_its_form() {
             state: CircuitState::Open,
             link: Some("ippc1".to_owned()),
             addresses: vec![address("10.64.3.1")],
+            dns: vec![address("9.9.9.9")],
             mtu: Some(1280),
             traffic: vec!["0.0.0.0/0".parse().unwrap()],
             age_s: 60,
+            lent_to: ProcessId::new(77),
             hops: vec![HopView {
                 relay: "a".to_owned(),
                 address: address("192.0.2.1"),
@@ -156,8 +169,8 @@ fn a_circuit_keeps_its_form() {
             reason: None,
         },
         concat!(
-            r#"{"number":1,"name":null,"state":"open","link":"ippc1","addresses":["10.64.3.1"],"mtu":1280,"#,
-            r#""traffic":["0.0.0.0/0"],"age_s":60,"hops":[{"relay":"a","address":"192.0.2.1","#,
+            r#"{"number":1,"name":null,"state":"open","link":"ippc1","addresses":["10.64.3.1"],"dns":["9.9.9.9"],"mtu":1280,"#,
+            r#""traffic":["0.0.0.0/0"],"age_s":60,"lent_to":77,"hops":[{"relay":"a","address":"192.0.2.1","#,
             r#""assigned":"10.64.3.1","sa":{"ike_initiator":"0123456789abcdef","#,
             r#""ike_responder":"fedcba9876543210","ike_suite":"aes256gcm16-prfsha256-x25519","#,
             r#""esp_suite":"aes128gcm16","esp_in":"c0000001","esp_out":"c0000002","in_udp":false,"rekeyed":0}}]}"#,

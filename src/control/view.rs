@@ -3,6 +3,7 @@ use std::net::IpAddr;
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
+use crate::id::ProcessId;
 use crate::telescope::CircuitNumber;
 
 /// How the daemon is.
@@ -72,6 +73,9 @@ pub struct RelaySummary {
     pub name: String,
     /// Layers of circuits that end here.
     pub layers: u64,
+    /// Addresses of the pools that their clients have; those that rest are not counted.
+    #[serde(default)]
+    pub leases: u64,
     /// Handshakes that have begun and not ended.
     pub half_open: u64,
     /// Overlays that carry packets.
@@ -93,12 +97,18 @@ pub struct CircuitView {
     pub link: Option<String>,
     /// Its addresses towards the internet, which the exit gave.
     pub addresses: Vec<IpAddr>,
+    /// The name servers that the exit told of and that can be asked through it.
+    #[serde(default)]
+    pub dns: Vec<IpAddr>,
     /// The MTU inside, in octets.
     pub mtu: Option<u32>,
     /// Destinations that go through it.
     pub traffic: Vec<IpNet>,
     /// How long it has been in this state, in seconds.
     pub age_s: u64,
+    /// The process that uses it instead of this host, in another network namespace.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub lent_to: Option<ProcessId>,
     /// Its relays, entry first.
     pub hops: Vec<HopView>,
     /// Why it failed, in words.

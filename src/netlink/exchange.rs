@@ -7,6 +7,10 @@ use super::{Dump, Malformed};
 pub struct Batch {
     first: u32,
     results: Vec<Result<(), Refusal>>,
+    /// The position of the request whose answer comes last.
+    last: usize,
+    /// Whether a refusal of the first request is the only answer.
+    opens: bool,
     answered: bool,
 }
 
@@ -15,15 +19,32 @@ impl Batch {
     /// refusals in any case, and before that answer.
     #[must_use]
     pub fn new(messages: &mut [Message], first: u32) -> Self {
+        let last = messages.len().wrapping_sub(1);
+        Self::awaiting(messages, first, last, false)
+    }
+
+    /// The same for a transaction of nfnetlink, whose first and last message are its beginning and its end:
+    /// all is carried out or nothing. The kernel answers to the changes between them after the end, and to
+    /// the end itself only since Linux 6.10. What it refuses as a whole it refuses in the name of the
+    /// beginning.
+    #[must_use]
+    pub fn transaction(messages: &mut [Message], first: u32) -> Self {
+        let last = messages.len().wrapping_sub(2);
+        Self::awaiting(messages, first, last, true)
+    }
+
+    fn awaiting(messages: &mut [Message], first: u32, last: usize, opens: bool) -> Self {
         let mut sequence = first;
         for message in messages.iter_mut() {
             message.set_sequence(sequence);
             sequence = sequence.wrapping_add(1);
         }
-        if let Some(last) = messages.last_mut() {
-            last.ask_for_ack();
+        let awaited = messages.get_mut(last);
+        let answered = awaited.is_none();
+        if let Some(message) = awaited {
+            message.ask_for_ack();
         }
-        Self { first, results: vec![Ok(()); messages.len()], answered: messages.is_empty() }
+        Self { first, results: vec![Ok(()); messages.len()], last, opens, answered }
     }
 
     /// Takes in a datagram from the kernel.
@@ -34,15 +55,17 @@ impl Batch {
         for frame in Frames::new(datagram) {
             let frame = frame?;
             let position = usize::try_from(frame.sequence.wrapping_sub(self.first)).unwrap_or(usize::MAX);
-            let last = position + 1 == self.results.len();
             // An answer to a request of someone else, or to one given up before.
             let Some(result) = self.results.get_mut(position) else { continue };
             match frame.reply()? {
-                Reply::Refused(refusal) => *result = Err(refusal),
+                Reply::Refused(refusal) => {
+                    *result = Err(refusal);
+                    self.answered |= self.opens && position == 0;
+                }
                 Reply::Done => {}
                 Reply::Object { .. } | Reply::Nothing => continue,
             }
-            self.answered |= last;
+            self.answered |= position == self.last;
         }
         Ok(())
     }
@@ -194,6 +217,25 @@ mod tests {
         batch.feed(&verdict(5, 17)).unwrap();
         assert!(batch.is_answered());
         assert!(Batch::new(&mut [], 5).is_answered());
+    }
+
+    #[test]
+    fn a_transaction_is_answered_by_its_last_change_or_refused_as_a_whole() {
+        let messages = || [LinkDump.request(), LinkDump.request(), LinkDump.request(), LinkDump.request()];
+        let mut sent = messages();
+        let mut batch = Batch::transaction(&mut sent, 5);
+        let acks = sent.each_ref().map(|message| message.as_bytes()[6] & 4 != 0);
+        assert_eq!(acks, [false, false, true, false]);
+        batch.feed(&verdict(6, 2)).unwrap();
+        assert!(!batch.is_answered());
+        batch.feed(&verdict(7, 0)).unwrap();
+        assert!(batch.is_answered());
+        assert_eq!(batch.into_results().iter().filter(|result| result.is_err()).count(), 1);
+
+        let mut batch = Batch::transaction(&mut messages(), 5);
+        batch.feed(&verdict(5, 1)).unwrap();
+        assert!(batch.is_answered());
+        assert!(batch.into_results()[0].is_err());
     }
 
     #[test]

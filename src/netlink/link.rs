@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use super::attr::{Attributes, INET6, Malformed, Reader, Writer};
 use super::message::{CREATE, DUMP, EXCL, Message};
 use super::{Dump, Unencodable};
-use crate::id::{IfId, LinkName, Mtu};
+use crate::id::{IfId, LinkName, Mtu, ProcessId};
 use crate::ownership;
 use crate::state::Link;
 
@@ -17,6 +17,7 @@ const GETLINK: u16 = 18;
 mod kind {
     pub(super) const IFNAME: u16 = 3;
     pub(super) const MTU: u16 = 4;
+    pub(super) const NET_NS_PID: u16 = 19;
     pub(super) const LINKINFO: u16 = 18;
     pub(super) const INFO_KIND: u16 = 1;
     pub(super) const INFO_DATA: u16 = 2;
@@ -98,8 +99,31 @@ pub(super) fn change(old: &Link, new: &Link) -> Message {
     })
 }
 
+/// Turns an interface on that need not be ours, such as the loopback.
+#[must_use]
+pub fn turn_on(name: &LinkName) -> Message {
+    Message::new(NEWLINK, 0, |writer| {
+        write_info(writer, IFF_UP, IFF_UP);
+        writer.attribute_text(kind::IFNAME, name.as_str());
+    })
+}
+
+/// Moves the interface with this number to the network namespace of a process, where it is called `name`. The
+/// kernel turns it off and takes its addresses away.
+#[must_use]
+pub fn move_to(index: u32, process: ProcessId, name: &LinkName) -> Message {
+    Message::new(NEWLINK, 0, |writer| {
+        writer.zeros(4);
+        writer.u32(index);
+        writer.zeros(8);
+        writer.attribute_u32(kind::NET_NS_PID, process.get());
+        writer.attribute_text(kind::IFNAME, name.as_str());
+    })
+}
+
 /// Removes an interface.
-pub(super) fn delete(name: &LinkName) -> Message {
+#[must_use]
+pub fn delete(name: &LinkName) -> Message {
     Message::new(DELLINK, 0, |writer| {
         write_info(writer, 0, 0);
         writer.attribute_text(kind::IFNAME, name.as_str());
@@ -192,4 +216,35 @@ fn read_if_id(attributes: Attributes<'_>) -> Result<Option<IfId>, Malformed> {
         }
     }
     Ok(if_id)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The octets of `ip link set ippr1 netns 77 name ippc1`, with a number for the name.
+    #[test]
+    fn an_interface_is_moved_by_number_and_named_there() {
+        let message = move_to(8, ProcessId::new(77).unwrap(), &"ippc1".parse().unwrap());
+        let mut expected = Vec::new();
+        expected.extend([0; 4]);
+        expected.extend(8_u32.to_ne_bytes());
+        expected.extend([0; 8]);
+        for (kind, content) in [(19_u16, &77_u32.to_ne_bytes()[..]), (3, b"ippc1\0")] {
+            expected.extend(u16::try_from(4 + content.len()).unwrap().to_ne_bytes());
+            expected.extend(kind.to_ne_bytes());
+            expected.extend(content);
+            expected.resize(expected.len().next_multiple_of(4), 0);
+        }
+        assert_eq!(message.as_bytes()[16..], expected);
+        assert_eq!(message.kind(), NEWLINK);
+    }
+
+    #[test]
+    fn turning_on_changes_nothing_else() {
+        let message = turn_on(&"lo".parse().unwrap());
+        let octets = &message.as_bytes()[16..];
+        assert_eq!(octets[8..16], [IFF_UP.to_ne_bytes(), IFF_UP.to_ne_bytes()].concat());
+        assert_eq!(octets.len(), 16 + 8);
+    }
 }

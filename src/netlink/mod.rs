@@ -1,7 +1,8 @@
 //! Netlink messages as bytes: operations become requests, dumps become [`crate::state`].
 //!
 //! Nothing here opens a socket. Encoders refuse what the kernel would misunderstand; decoders read any bytes
-//! without panicking. Layouts are those of `include/uapi/linux/{netlink,xfrm,rtnetlink,fib_rules}.h`.
+//! without panicking. Layouts are those of `include/uapi/linux/{netlink,xfrm,rtnetlink,fib_rules}.h` and
+//! `include/uapi/linux/netfilter/{nfnetlink,nf_tables}.h`.
 //!
 //! An object that carries our marks but has a form we never give one (someone changed it) is reported as
 //! ours with a *stand-in* value: its identity is real, the rest equals nothing that can be asked for, and
@@ -12,6 +13,7 @@ mod attr;
 mod exchange;
 mod link;
 mod message;
+mod nftables;
 mod notice;
 mod request;
 mod route;
@@ -21,8 +23,9 @@ mod xfrm;
 pub use addr::AddressDump;
 pub use attr::{Attribute, Attributes, Malformed, Reader, Writer};
 pub use exchange::{Answers, Batch, Progress, Unanswered};
-pub use link::{LinkDump, LinkEntry, LinkIndexes};
+pub use link::{LinkDump, LinkEntry, LinkIndexes, delete as remove, move_to, turn_on};
 pub use message::{Frame, Frames, Message, Refusal, Reply};
+pub use nftables::change_sets;
 pub use notice::{Notice, address_changes, xfrm_notice};
 pub use request::{Channel, Request, Undo, Unencodable, requests};
 pub use route::RouteDump;

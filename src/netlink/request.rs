@@ -6,7 +6,6 @@ use super::xfrm::{delete_policy, delete_sa, make_policy, make_sa, update_sa};
 use super::{LinkIndexes, Message, addr, link, route, rule};
 use crate::id::LinkName;
 use crate::plan::{Object, Op};
-use crate::state::Sa;
 
 /// An object that the kernel would refuse or misunderstand.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -58,6 +57,8 @@ pub enum Channel {
     Xfrm,
     /// A `NETLINK_ROUTE` socket.
     Route,
+    /// A `NETLINK_NETFILTER` socket.
+    Netfilter,
 }
 
 /// One request, and how to undo it should a later one of the same operation be refused.
@@ -139,7 +140,9 @@ fn replace(old: &Object, new: &Object, links: &LinkIndexes) -> Result<Vec<Reques
         }
         (_, Object::Policy(new)) => Ok(vec![only(make_policy(new, Existing::Replace)?)]),
         (_, Object::Route(new)) => Ok(vec![only(route::make(new, Existing::Replace, links)?)]),
-        (Object::Sa(old), Object::Sa(new)) if differ_in_ports_only(old, new) => {
+        (Object::Sa(old), Object::Sa(new))
+            if old.differs_in_ports_only(new) || old.differs_in_interface_only(new) =>
+        {
             Ok(vec![only(update_sa(new)?)])
         }
         _ => {
@@ -152,12 +155,6 @@ fn replace(old: &Object, new: &Object, links: &LinkIndexes) -> Result<Vec<Reques
             Ok(first.into_iter().chain(second).collect())
         }
     }
-}
-
-/// Whether the SAs differ in nothing but the ports of UDP encapsulation: after a NAT has changed its mind.
-fn differ_in_ports_only(old: &Sa, new: &Sa) -> bool {
-    let moved = Sa { encapsulation: new.encapsulation, ..old.clone() };
-    old.encapsulation.is_some() && new.encapsulation.is_some() && moved == *new
 }
 
 #[cfg(test)]

@@ -1,11 +1,12 @@
 //! Reading our table back.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::str::FromStr;
 
 use ipnet::IpNet;
 use serde_json::{Map, Value};
 
-use super::{HOOKS, comment};
+use super::{HOOKS, IPV4, IPV6, comment};
 use crate::state::{NftChain, NftHook, NftRule, NftSet, NftSetKind, NftTable};
 
 /// The chain that stands for what we would never put into our table. No chain can have this name.
@@ -141,16 +142,27 @@ fn chain(fields: &Map<String, Value>) -> Option<NftChain> {
 }
 
 fn set(fields: &Map<String, Value>) -> Option<NftSet> {
-    // A single flag is an array of one in nft 1.0 and a word in later versions.
-    let flags = fields.get("flags")?;
-    let usual = only(fields, &["type", "flags", "elem"])
-        && matches!(word(fields, "type"), Some("ipv4_addr" | "ipv6_addr"))
-        && (flags == "interval" || *flags == Value::from(vec!["interval"]));
     let name = word(fields, "name")?.to_owned();
-    let elements = fields.get("elem").and_then(Value::as_array).map_or(&[][..], Vec::as_slice);
-    let mut prefixes: Vec<_> = elements.iter().map(prefix).collect::<Option<_>>()?;
-    prefixes.sort_unstable();
-    usual.then_some(NftSet { name, kind: NftSetKind::Prefixes(prefixes) })
+    let kind = match (word(fields, "type")?, fields.get("flags")) {
+        (IPV4, None) => NftSetKind::Ipv4(addresses(fields)?),
+        (IPV6, None) => NftSetKind::Ipv6(addresses(fields)?),
+        // A single flag is an array of one in nft 1.0 and a word in later versions.
+        (IPV4 | IPV6, Some(flags)) if flags == "interval" || *flags == Value::from(vec!["interval"]) => {
+            let mut prefixes: Vec<_> = elements(fields).iter().map(prefix).collect::<Option<_>>()?;
+            prefixes.sort_unstable();
+            NftSetKind::Prefixes(prefixes)
+        }
+        _ => return None,
+    };
+    only(fields, &["type", "flags", "elem"]).then_some(NftSet { name, kind })
+}
+
+fn elements(fields: &Map<String, Value>) -> &[Value] {
+    fields.get("elem").and_then(Value::as_array).map_or(&[][..], Vec::as_slice)
+}
+
+fn addresses<A: FromStr + Ord>(fields: &Map<String, Value>) -> Option<BTreeSet<A>> {
+    elements(fields).iter().map(|element| element.as_str()?.parse().ok()).collect()
 }
 
 /// An element: a prefix, or an address alone.

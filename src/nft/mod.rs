@@ -13,6 +13,9 @@ pub use script::{Unwritable, create, delete, replace};
 use crate::state::NftHook;
 
 const COMMENT: &str = "ippriv ";
+/// The types of sets that we have.
+const IPV4: &str = "ipv4_addr";
+const IPV6: &str = "ipv6_addr";
 
 /// The comment of the rule `text`: a name of ours and 16 hexadecimal digits of FNV-1a.
 fn comment(text: &str) -> String {

@@ -2,7 +2,7 @@
 
 use ipnet::IpNet;
 
-use super::{HOOKS, comment};
+use super::{HOOKS, IPV4, IPV6, comment};
 use crate::ownership::NFT_TABLE;
 use crate::state::{NftChain, NftSet, NftSetKind, NftTable};
 
@@ -52,19 +52,25 @@ fn define(mut script: String, table: &NftTable) -> Result<String, Unwritable> {
 }
 
 fn define_set(script: &mut String, set: &NftSet) -> Result<(), Unwritable> {
-    let NftSetKind::Prefixes(prefixes) = &set.kind;
-    let kind = match prefixes.first() {
-        Some(IpNet::V6(_)) => "ipv6_addr",
-        Some(IpNet::V4(_)) | None => "ipv4_addr",
+    let (kind, flags, elements) = match &set.kind {
+        NftSetKind::Prefixes(prefixes) => {
+            let kind = if matches!(prefixes.first(), Some(IpNet::V6(_))) { IPV6 } else { IPV4 };
+            (kind, "\t\tflags interval\n", words(prefixes))
+        }
+        NftSetKind::Ipv4(addresses) => (IPV4, "", words(addresses)),
+        NftSetKind::Ipv6(addresses) => (IPV6, "", words(addresses)),
     };
     let name = checked(&set.name)?;
-    script.push_str(&format!("\tset {name} {{\n\t\ttype {kind}\n\t\tflags interval\n"));
-    if !prefixes.is_empty() {
-        let elements: Vec<_> = prefixes.iter().map(ToString::to_string).collect();
+    script.push_str(&format!("\tset {name} {{\n\t\ttype {kind}\n{flags}"));
+    if !elements.is_empty() {
         script.push_str(&format!("\t\telements = {{ {} }}\n", elements.join(", ")));
     }
     script.push_str("\t}\n");
     Ok(())
+}
+
+fn words<T: ToString>(elements: impl IntoIterator<Item = T>) -> Vec<String> {
+    elements.into_iter().map(|element| element.to_string()).collect()
 }
 
 fn define_chain(script: &mut String, chain: &NftChain) -> Result<(), Unwritable> {

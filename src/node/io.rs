@@ -6,10 +6,11 @@ use zeroize::Zeroizing;
 
 use super::key_log::KeyLine;
 use crate::control::{Command, Event, Reply};
-use crate::id::LinkName;
+use crate::id::{LinkName, ProcessId};
 use crate::ike::SocketId;
-use crate::plan::{Op, Outcome};
-use crate::state::SaId;
+use crate::plan::{Op, OpError, Outcome};
+use crate::state::{Link, SaId};
+use crate::telescope::CircuitNumber;
 
 /// Names a group of kernel operations, so that their outcome finds back.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -80,6 +81,17 @@ pub enum Input<'a> {
     },
     /// The client's own address is another now, or none.
     AddressChanged(Option<IpAddr>),
+    /// The outcome of an [`Output::Lend`].
+    Lent {
+        /// Who asked for it.
+        id: CommandId,
+        /// The circuit.
+        circuit: CircuitNumber,
+        /// Whether its interface is in the other namespace now; else it is nowhere.
+        result: Result<(), OpError>,
+    },
+    /// A process of an [`Output::Watch`] is no more.
+    ProcessEnded(ProcessId),
     /// Somebody asks for something.
     Command(CommandId, Command),
 }
@@ -113,6 +125,20 @@ pub enum Output {
     Journal(Record),
     /// Write keys where somebody may read traffic with them; comes only after [`super::Node::danger_log_keys`].
     KeyLog(KeyLine),
+    /// Make an interface and move it to the network namespace of a process, where it is called what the
+    /// circuit's interface is called here. Answer with [`Input::Lent`].
+    Lend {
+        /// To be repeated in the answer.
+        id: CommandId,
+        /// To be repeated in the answer.
+        circuit: CircuitNumber,
+        /// The interface, by the name it has until it is there.
+        link: Link,
+        /// The process, which is not in this namespace.
+        process: ProcessId,
+    },
+    /// Say with [`Input::ProcessEnded`] when a process ends, at once if there is none.
+    Watch(ProcessId),
     /// Something that people and programs may want to know.
     Event(Event),
     /// The answer to a command.

@@ -10,7 +10,7 @@ use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
-use super::client::{Circuit, HopState, Stage, Stop};
+use super::client::{Circuit, HopState, Lent, Stage, Stop};
 use super::overlay::Phase;
 use super::relay::Layer;
 use super::tunnel::Tunnel;
@@ -52,6 +52,8 @@ struct CircuitRecord {
     hops: Vec<HopState>,
     ike: Vec<Snapshot>,
     entry_address: std::net::IpAddr,
+    #[serde(default)]
+    lent: Option<Lent>,
 }
 
 const LAYER: &str = "layer/";
@@ -127,6 +129,7 @@ impl Node {
             hops: circuit.hops.clone(),
             ike,
             entry_address,
+            lent: circuit.lent,
         };
         self.write(format!("{CIRCUIT}{number}"), &record);
     }
@@ -240,6 +243,7 @@ impl Node {
         });
         let number = record.number;
         let mut circuit = Circuit::open(number, spec, record.lasting, record.path, now);
+        circuit.lent = record.lent;
         for (place, (mut hop, ike)) in record.hops.into_iter().zip(record.ike).enumerate() {
             let Some((sa, children)) = self.restore(ike) else {
                 for hop in circuit.hops {

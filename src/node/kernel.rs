@@ -178,11 +178,11 @@ impl<T> KernelQueue<T> {
         };
         let refused = KernelRefused { operation: op.to_string(), error };
         self.behind.insert(pending.part);
-        if pending.undone.is_some() || std::iter::once(op).chain(rest).all(is_removal) {
+        if pending.undone.is_some() || std::iter::once(op).chain(rest).all(Op::only_removes) {
             // all that is wanted is there, and an SA that is gone must not come again: it would count from 1
             // under the same key
             pending.left.push(refused);
-            pending.ops = rest.to_vec();
+            pending.ops = rest.iter().filter(|op| !drops_guards(op)).cloned().collect();
         } else {
             pending.undone = Some(refused);
             pending.ops = ops.iter().take(done).rev().map(Op::inverse).filter(|op| !is_new_sa(op)).collect();
@@ -206,6 +206,16 @@ impl<T> KernelQueue<T> {
 
 const fn is_removal(op: &Op) -> bool {
     matches!(op, Op::Delete(_))
+}
+
+/// Whether the firewall would no longer look at an address. What was refused may have been its removal, so
+/// that it is still there.
+fn drops_guards(op: &Op) -> bool {
+    match op {
+        Op::Delete(Object::Nft(_)) => true,
+        Op::Replace { old: Object::Nft(old), new: Object::Nft(new) } => new.keeping_addresses_of(old) != *new,
+        Op::Create(_) | Op::Replace { .. } | Op::Delete(_) => false,
+    }
 }
 
 const fn is_new_sa(op: &Op) -> bool {

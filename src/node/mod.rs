@@ -19,6 +19,7 @@ mod io;
 mod journal;
 mod kernel;
 mod key_log;
+mod moved;
 mod overlay;
 mod pool;
 mod relay;
@@ -80,6 +81,10 @@ enum Then {
     Opened(CircuitNumber),
     /// A circuit is gone.
     Removed(CircuitNumber),
+    /// A circuit is lent, once it has an interface for that.
+    Lend(CircuitNumber, CommandId),
+    /// A command is answered.
+    Reply(CommandId),
 }
 
 /// Everything ippriv does on a host. See the module's description for how it is driven.
@@ -138,6 +143,7 @@ impl Node {
         self.rebind();
         let version = env!("CARGO_PKG_VERSION").to_owned();
         self.event(Event::Started { version, adopted: self.adopted });
+        self.watch_processes();
         self.overlays.start(self.now);
         self.start_circuits();
     }
@@ -152,9 +158,11 @@ impl Node {
                 self.go_on(next);
             }
             Input::NotOpened { socket, errno } => self.not_opened(socket, errno),
-            Input::Mapping { .. } => {}
+            Input::Mapping { sa, remote } => self.ike.packet_from(self.now, sa.spi, remote),
             Input::Acquire { peer } => self.overlays.wanted(peer, self.now),
             Input::AddressChanged(address) => self.address_changed(address),
+            Input::Lent { id, circuit, result } => self.circuit_lent(circuit, id, result),
+            Input::ProcessEnded(process) => self.process_ended(process),
             Input::Command(id, command) => self.command(id, command),
         }
     }
@@ -289,6 +297,8 @@ impl Node {
             Then::Reach(circuit) => self.circuit_ready_to_reach(circuit, done.refused.as_ref()),
             Then::Opened(circuit) => self.circuit_opened(circuit, done.refused.as_ref()),
             Then::Removed(circuit) => self.circuit_removed(circuit),
+            Then::Lend(circuit, id) => self.circuit_to_lend(circuit, id, done.refused.as_ref()),
+            Then::Reply(id) => self.reply(id, Reply::Done),
         }
     }
 
@@ -317,10 +327,7 @@ impl Node {
                 Some(Purpose::Overlay(number)) => self.overlay_established(number, sa),
                 Some(Purpose::Hop(..) | Purpose::Layer(_)) | None => {}
             },
-            ike::Event::PathChanged(_) => {
-                // new keys take the new path; the old SA's keys cannot be given to another SA
-                self.rekey_in_use(sa);
-            }
+            ike::Event::PathChanged(path) => self.peer_moved(sa, path),
             ike::Event::Refused(path, reason) => self.handshake_refused(path, reason.nameless()),
             ike::Event::Closed(reason) => {
                 self.forget(sa);
@@ -378,24 +385,6 @@ impl Node {
         }
     }
 
-    fn rekey_in_use(&mut self, sa: SaHandle) {
-        let child = match self.purposes.get(&sa).copied() {
-            Some(Purpose::Layer(number)) => {
-                self.relay.as_ref().and_then(|role| role.layer(number)?.tunnel.in_use())
-            }
-            Some(Purpose::Overlay(number)) => {
-                self.overlays.get_mut(number).and_then(|overlay| overlay.tunnel.in_use())
-            }
-            Some(Purpose::Hop(circuit, hop)) => {
-                self.hop_mut(circuit, hop).and_then(|hop| hop.tunnel.in_use())
-            }
-            None => None,
-        };
-        if let Some(child) = child {
-            self.ike.rekey_child(self.now, sa, child);
-        }
-    }
-
     fn handshake_refused(&mut self, path: ike::Path, reason: String) {
         self.event(Event::HandshakeRefused { peer: Private::new(path.remote), reason });
     }
@@ -412,6 +401,8 @@ impl Node {
         let reply = match command {
             Command::CircuitNew(new) => return self.circuit_new(id, new),
             Command::CircuitClose(number) => return self.circuit_close(id, number),
+            Command::CircuitLend(lend) => return self.circuit_lend(id, lend),
+            Command::CircuitReturn { circuit, process } => return self.circuit_return(id, circuit, process),
             Command::Rekey(rekey) => self.rekey(&rekey),
             Command::Status => Reply::Status(Box::new(self.status())),
             Command::CircuitList => Reply::Circuits(self.circuit_views()),

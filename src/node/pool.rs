@@ -51,6 +51,11 @@ impl Pool {
         Some(self.address(offset))
     }
 
+    /// How many addresses are with clients; those that rest are not.
+    pub(super) fn handed_out(&self) -> usize {
+        self.taken.len().saturating_sub(self.resting.len())
+    }
+
     /// Marks an address as taken that was handed out before a restart.
     pub(super) fn retake(&mut self, address: IpAddr) {
         if let Some(offset) = self.offset(address) {

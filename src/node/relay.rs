@@ -16,7 +16,7 @@ use crate::ike::wire::TrafficSelector;
 use crate::ike::{
     Addresses, ChildAnswer, ChildId, ChildKeys, ChildRefusal, ChildWanted, CloseReason, EspPorts, SaHandle,
 };
-use crate::policy::Limits;
+use crate::policy::{Exit, Limits};
 use crate::state::{State, UdpEncapsulation};
 use crate::telescope::{HopNumber, Refused, Relay, RelayCircuit};
 use crate::time::Instant;
@@ -34,7 +34,8 @@ pub(super) struct Layer {
     prefix: Option<IpNet>,
     address: IpAddr,
     address6: Option<Ipv6Addr>,
-    encapsulation: Option<EspPorts>,
+    /// UDP encapsulation, if the client is behind a NAT.
+    pub(super) encapsulation: Option<EspPorts>,
     /// Its SAs.
     pub(super) tunnel: Tunnel,
 }
@@ -43,6 +44,8 @@ pub(super) struct Layer {
 #[derive(Debug)]
 pub(super) struct RelayRole {
     relay: Relay,
+    /// Name servers that clients are told of.
+    dns: Vec<IpAddr>,
     limits: Limits,
     pool: Pool,
     pool6: Option<Pool>,
@@ -75,7 +78,16 @@ impl RelayRole {
     pub(super) fn new(relay: Relay, limits: Limits, quarantine: std::time::Duration) -> Self {
         let pool = Pool::new(relay.pool, quarantine);
         let pool6 = relay.pool6.map(|prefix| Pool::new(prefix, quarantine));
-        Self { relay, limits, pool, pool6, layers: BTreeMap::new(), per_prefix: BTreeMap::new(), last: 0 }
+        Self {
+            relay,
+            dns: Vec::new(),
+            limits,
+            pool,
+            pool6,
+            layers: BTreeMap::new(),
+            per_prefix: BTreeMap::new(),
+            last: 0,
+        }
     }
 
     /// The model of it, without layers and neighbours.
@@ -93,6 +105,11 @@ impl RelayRole {
         self.layers.len()
     }
 
+    /// How many addresses of the pools their clients have.
+    pub(super) fn leases(&self) -> usize {
+        self.pool.handed_out() + self.pool6.as_ref().map_or(0, Pool::handed_out)
+    }
+
     /// Their numbers.
     pub(super) fn numbers(&self) -> impl Iterator<Item = HopNumber> {
         self.layers.keys().copied()
@@ -107,6 +124,12 @@ impl RelayRole {
     pub(super) fn reload(&mut self, exit: Option<crate::telescope::ExitPolicy>, limits: Limits) {
         self.relay.exit = exit;
         self.limits = limits;
+    }
+
+    /// The name servers of its exit, which clients are told of from now on.
+    pub(super) fn name_servers(&mut self, exit: Option<&Exit>) {
+        self.dns =
+            exit.filter(|_| self.relay.exit.is_some()).map(|exit| exit.dns.clone()).unwrap_or_default();
     }
 
     /// Takes a layer over that was there before a restart.
@@ -181,7 +204,9 @@ impl RelayRole {
             local.push(if given.is_ipv4() { TrafficSelector::any_v4() } else { TrafficSelector::any_v6() });
         }
         let remote = addresses.iter().copied().map(TrafficSelector::host).collect();
-        Ok((number, ChildAnswer { given: Addresses { addresses, dns: Vec::new() }, remote, local }))
+        let reachable = |server: &&IpAddr| addresses.iter().any(|given| given.is_ipv4() == server.is_ipv4());
+        let dns = self.dns.iter().filter(reachable).copied().collect();
+        Ok((number, ChildAnswer { given: Addresses { addresses, dns }, remote, local }))
     }
 
     fn dismiss(&mut self, number: HopNumber, now: Instant) -> Option<Layer> {

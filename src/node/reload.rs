@@ -39,7 +39,9 @@ impl Node {
                 reloaded.changes.push("relay: limits or exit policy".to_owned());
             }
             if let Some(role) = &mut self.relay {
-                role.reload(relay.exit.clone().filter(|_| before.exit.is_some()), relay.limits);
+                let leaving = relay.exit.as_ref().map(|exit| exit.leaving.clone());
+                role.reload(leaving.filter(|_| before.exit.is_some()), relay.limits);
+                role.name_servers(relay.exit.as_ref());
             }
             if relay.exit.is_some() != before.exit.is_some() {
                 reloaded

@@ -26,8 +26,6 @@ use crate::secret::KeyMaterial;
 use crate::telescope::Relay;
 use crate::time::Instant;
 
-/// IKE datagrams larger than this are fragmented (RFC 7383): with four layers around it, it still fits 1500.
-const DATAGRAM: usize = 1200;
 /// Silence after which a relay asks whether a peer is still there: much later than clients do, so that it is
 /// they who ask.
 const RELAY_SILENCE: Duration = Duration::from_secs(300);
@@ -229,11 +227,13 @@ fn relay_role(role: &policy::Relay, network: &Network) -> Option<RelayRole> {
         address: IpAddr::V4(relay.address),
         pool: IpNet::V4(relay.pool),
         pool6: relay.pool6.filter(|_| role.exit.is_some()).map(IpNet::V6),
-        exit: role.exit.clone(),
+        exit: role.exit.as_ref().map(|exit| exit.leaving.clone()),
         neighbours: Vec::new(),
         circuits: Vec::new(),
     };
-    Some(RelayRole::new(model, role.limits, role.pool_quarantine))
+    let mut made = RelayRole::new(model, role.limits, role.pool_quarantine);
+    made.name_servers(role.exit.as_ref());
+    Some(made)
 }
 
 /// The engine's settings for both roles.
@@ -290,6 +290,6 @@ pub(super) fn settings(
             secrets: secrets.iter().map(|(name, secret)| (relay_id(name), secret.clone())).collect(),
             anonymous: Anonymous { null: relay.is_some(), published_secret },
         },
-        datagram: DATAGRAM,
+        datagram: policy.fragment_size.octets(),
     })
 }

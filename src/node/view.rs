@@ -11,6 +11,7 @@ use crate::control::{
     CircuitState, CircuitView, CircuitsSummary, HopView, NetworkSummary, OverlayState, OverlayView,
     RelaySummary, RelayView, Role, SaView, Status,
 };
+use crate::dns::{self, Sifted};
 use crate::ike::SaHandle;
 use crate::network::{self, Relay};
 use crate::telescope::CircuitNumber;
@@ -47,6 +48,7 @@ impl Node {
             relay: self.relay.as_ref().map(|role| RelaySummary {
                 name: self.own_name().unwrap_or_default(),
                 layers: count(role.count()),
+                leases: count(role.leases()),
                 half_open: count(self.ike.half_open()),
                 overlays_up: count(
                     self.overlays.iter().filter(|one| matches!(one.phase, Phase::Up(_))).count(),
@@ -69,7 +71,16 @@ impl Node {
         });
         let keys = self.key_log.as_ref();
         let keys = keys.map(|log| format!("every key is written to {}: for the lab only", log.place()));
-        keys.into_iter().chain(failed).chain(down).collect()
+        let names = self.client.iter().flat_map(|role| role.circuits().values()).filter_map(|circuit| {
+            let ignored = name_servers(circuit).ignored;
+            let list: Vec<_> = ignored.iter().map(ToString::to_string).collect();
+            let warning = || {
+                let (number, name, list) = (circuit.number, &circuit.spec.name, list.join(", "));
+                format!("circuit {number} ({name}): its exit told of name servers that are not used: {list}")
+            };
+            (!list.is_empty()).then(warning)
+        });
+        keys.into_iter().chain(failed).chain(down).chain(names).collect()
     }
 
     /// This relay's own name.
@@ -115,9 +126,11 @@ impl Node {
             state,
             link: (!matches!(circuit.stage, Stage::Idle(_))).then(|| circuit.number.link().to_string()),
             addresses: addresses.flatten().collect(),
+            dns: name_servers(circuit).usable,
             mtu: self.mtu(circuit),
             traffic: circuit.spec.traffic.clone(),
             age_s: self.age(circuit.since),
+            lent_to: circuit.lent.map(|lent| lent.to),
             hops: circuit.path.iter().enumerate().map(hop).collect(),
             reason: circuit.reason.clone(),
         }
@@ -198,4 +211,16 @@ impl Node {
             reason: overlay.reason.clone().filter(|_| state != OverlayState::Up),
         }
     }
+}
+
+/// What an open circuit's exit told of that can be asked through it: no server of a family without an address.
+fn name_servers(circuit: &Circuit) -> Sifted {
+    let Some(exit) = circuit.hops.last().filter(|_| circuit.stage == Stage::Open) else {
+        return Sifted::default();
+    };
+    let (reached, unreached): (Vec<IpAddr>, Vec<IpAddr>) =
+        exit.dns.iter().copied().partition(|server| server.is_ipv4() || exit.address6.is_some());
+    let mut sifted = dns::sift(&reached);
+    sifted.ignored.extend(unreached);
+    sifted
 }

@@ -5,9 +5,10 @@
 //! then what is no longer wanted, the other way round.
 
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 
 use super::op::{Object, Op};
-use crate::state::{Address, Current, Direction, Link, Route, RouteKind, State};
+use crate::state::{Address, Current, Direction, Link, NftTable, Route, RouteKind, Sa, State};
 
 /// A desired object whose place somebody else's object has.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -147,14 +148,26 @@ impl Builder {
         Some(left)
     }
 
+    /// An address that guards looked at goes from their sets after all else, for until then there may be
+    /// packets with it.
     fn nft(&mut self, desired: &State, owned: &State) {
+        let replace = |old: &NftTable, new: &NftTable| Op::Replace {
+            old: Object::Nft(old.clone()),
+            new: Object::Nft(new.clone()),
+        };
         match (&owned.nft, &desired.nft) {
+            (None, None) => {}
             (None, Some(new)) => self.make.push(Op::Create(Object::Nft(new.clone()))),
-            (Some(old), Some(new)) if old != new => {
-                self.make.push(Op::Replace { old: Object::Nft(old.clone()), new: Object::Nft(new.clone()) });
+            (Some(old), Some(new)) => {
+                let between = new.keeping_addresses_of(old);
+                if *old != between {
+                    self.make.push(replace(old, &between));
+                }
+                if between != *new {
+                    self.remove.push(replace(&between, new));
+                }
             }
             (Some(old), None) => self.remove.push(Op::Delete(Object::Nft(old.clone()))),
-            _ => {}
         }
     }
 
@@ -195,7 +208,8 @@ impl Builder {
 
     /// An SA to receive through comes before one to send through, for the newest of the latter is used at
     /// once; they go the other way round. The kernel changes no key in place, so that an altered SA goes
-    /// right before its successor comes, which goes on counting if it has the same key.
+    /// right before its successor comes, which goes on counting if it has the same key. What it can
+    /// change are the interface and the ports of UDP encapsulation.
     fn sas(&mut self, desired: &State, owned: &State) {
         for direction in [Direction::In, Direction::Out] {
             for (id, new) in &desired.sas {
@@ -203,8 +217,15 @@ impl Builder {
                     continue;
                 }
                 let mut new = new.clone();
+                if let Some(old) = owned.sas.get(id) {
+                    new.source = source_of(&new, old);
+                }
                 match owned.sas.get(id) {
                     Some(old) if *old == new => continue,
+                    Some(old) if old.differs_in_ports_only(&new) || old.differs_in_interface_only(&new) => {
+                        self.make.push(Op::Replace { old: Object::Sa(old.clone()), new: Object::Sa(new) });
+                        continue;
+                    }
                     Some(old) => {
                         if old.key == new.key {
                             new.progress = old.progress;
@@ -232,4 +253,11 @@ impl Builder {
         ops.extend(self.remove.into_iter().rev());
         Plan { ops }
     }
+}
+
+/// The source of an SA that takes the place of another. Whoever sends to us through a NAT may come from
+/// elsewhere tomorrow: the source it had is no reason to make the SA anew, for the kernel only compares it.
+fn source_of(new: &Sa, old: &Sa) -> IpAddr {
+    let receives = new.direction.direction() == Direction::In && new.encapsulation.is_some();
+    if receives && new.source.is_ipv4() == old.source.is_ipv4() { old.source } else { new.source }
 }

@@ -67,6 +67,19 @@ impl Op {
         }
     }
 
+    /// Whether it only takes something away, so that nothing that is wanted depends on it.
+    #[must_use]
+    pub fn only_removes(&self) -> bool {
+        match self {
+            Self::Create(_) => false,
+            Self::Replace { old: Object::Nft(old), new: Object::Nft(new) } => old
+                .changes_in_place(new)
+                .is_some_and(|changes| changes.iter().all(|change| change.add.is_empty())),
+            Self::Replace { .. } => false,
+            Self::Delete(_) => true,
+        }
+    }
+
     /// The object that is left, or removed.
     #[must_use]
     pub const fn object(&self) -> &Object {

@@ -203,8 +203,8 @@ impl Policy {
                 return Err(Mismatch::Exit { relay: relay.name.clone(), policy, document });
             }
             if let (Some(allowed), Some(promised)) = (&relay.exit, &described.exit) {
-                let tcp = broken("TCP", promised.tcp_ports.as_deref(), allowed.tcp_ports.as_deref());
-                let udp = broken("UDP", promised.udp_ports.as_deref(), allowed.udp_ports.as_deref());
+                let tcp = broken("TCP", promised.tcp_ports.as_deref(), allowed.leaving.tcp_ports.as_deref());
+                let udp = broken("UDP", promised.udp_ports.as_deref(), allowed.leaving.udp_ports.as_deref());
                 if let Some((protocol, port)) = tcp.or(udp) {
                     return Err(Mismatch::Promise { relay: relay.name.clone(), protocol, port });
                 }

@@ -39,9 +39,6 @@ pub struct Client {
     /// The cipher policy.
     #[serde(default = "default_ciphers")]
     pub ciphers: Name,
-    /// What it does when its address changes.
-    #[serde(default)]
-    pub mobility: Mobility,
     /// How long keys are used.
     #[serde(default)]
     pub lifetimes: Lifetimes,
@@ -92,17 +89,6 @@ pub enum Rebuild {
     Always,
     /// It stays down.
     Never,
-}
-
-/// What a client does when its address or the way to the entry changes.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Mobility {
-    /// It moves the first layer, and the circuits live on.
-    #[default]
-    Follow,
-    /// It builds new circuits.
-    Rebuild,
 }
 
 /// How long a client waits.

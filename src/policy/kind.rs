@@ -25,7 +25,16 @@ const TELLING: [(&[&str], FileKind); 4] = [
     (&["serial", "valid_from", "valid_until", "operators", "relays", "signatures"], FileKind::Network),
     (&["esp", "ike", "key_exchange", "post_quantum"], FileKind::Ciphers),
     (
-        &["network", "trust", "control", "log", "runtime_directory", "state_directory", "ciphers"],
+        &[
+            "network",
+            "trust",
+            "control",
+            "log",
+            "runtime_directory",
+            "state_directory",
+            "fragment_size",
+            "ciphers",
+        ],
         FileKind::Policy,
     ),
 ];

@@ -6,6 +6,8 @@ mod check;
 mod ciphers;
 mod client;
 pub mod duration;
+mod exit;
+mod fragment;
 mod kind;
 mod offer;
 mod parse;
@@ -18,7 +20,9 @@ use serde::Deserialize;
 
 pub use check::{ExitSaid, Invalid, Mismatch, NotRead, Part};
 pub use ciphers::{CipherPolicy, CipherSource, IkeCipher, KeyExchangeMethod, PostQuantum};
-pub use client::{Circuit, Client, ClientAddress, Hops, Mobility, Rebuild, Timeouts};
+pub use client::{Circuit, Client, ClientAddress, Hops, Rebuild, Timeouts};
+pub use exit::Exit;
+pub use fragment::{BadFragmentSize, FragmentSize};
 pub use kind::FileKind;
 pub use parse::{ParseError, Problem};
 pub use relay::{Lifetimes, Limits, Overlay, Relay, TunnelTime};
@@ -45,6 +49,9 @@ pub struct Policy {
     /// Where the daemon keeps what must: the last serial of the network document that it saw.
     #[serde(default = "state_directory")]
     pub state_directory: PathBuf,
+    /// The largest IKE datagram before it goes in fragments.
+    #[serde(default)]
+    pub fragment_size: FragmentSize,
     /// Named cipher policies; `default` is there even when it is not given.
     #[serde(default)]
     pub ciphers: BTreeMap<Name, CipherSource>,

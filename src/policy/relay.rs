@@ -6,10 +6,9 @@ use std::time::Duration;
 
 use serde::{Deserialize, Deserializer, de};
 
-use super::{default_ciphers, duration};
-use crate::config::form::ExitForm;
+use super::{Exit, default_ciphers, duration};
 use crate::network::Name;
-use crate::telescope::{ExitPolicy, HopNumber};
+use crate::telescope::HopNumber;
 
 /// The relay role: entry, middle and, with an exit policy, exit.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
@@ -20,8 +19,7 @@ pub struct Relay {
     /// The file with its identity key.
     pub identity: PathBuf,
     /// What leaves here; `None` when nothing does.
-    #[serde(default, deserialize_with = "exit")]
-    pub exit: Option<ExitPolicy>,
+    pub exit: Option<Exit>,
     /// What it takes on at most.
     #[serde(default)]
     pub limits: Limits,
@@ -120,10 +118,6 @@ impl Default for Lifetimes {
     fn default() -> Self {
         Self { ike: Duration::from_secs(4 * 3600), child: Duration::from_secs(3600) }
     }
-}
-
-fn exit<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<ExitPolicy>, D::Error> {
-    Ok(Option::<ExitForm>::deserialize(deserializer)?.map(ExitForm::into_policy))
 }
 
 /// At least one, or nothing would ever come about.

@@ -97,6 +97,8 @@ fn describe_table(table: &NftTable) -> String {
         .iter()
         .map(|set| match &set.kind {
             NftSetKind::Prefixes(prefixes) => prefixes.len(),
+            NftSetKind::Ipv4(addresses) => addresses.len(),
+            NftSetKind::Ipv6(addresses) => addresses.len(),
         })
         .sum();
     let chains: Vec<&str> = table.chains.iter().map(|chain| chain.name.as_str()).collect();

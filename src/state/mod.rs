@@ -8,7 +8,7 @@ mod xfrm;
 use std::collections::{BTreeMap, BTreeSet};
 
 pub use link::{Address, AddressId, Link, Scope, Sysctl};
-pub use nft::{NftChain, NftHook, NftRule, NftSet, NftSetKind, NftTable};
+pub use nft::{NftChain, NftHook, NftRule, NftSet, NftSetKind, NftTable, SetChange};
 pub use route::{Route, RouteId, RouteKind, RouteMetrics, Rule, RuleAction};
 pub use xfrm::{
     Action, Direction, Policy, PolicyDirection, PolicyId, Progress, Sa, SaDirection, SaId, Selector,

@@ -97,6 +97,26 @@ pub struct Sa {
     pub progress: Progress,
 }
 
+impl Sa {
+    /// Whether it differs from another in nothing but the interface, which the kernel changes in place
+    /// (`xfrm_state_update`).
+    #[must_use]
+    pub fn differs_in_interface_only(&self, other: &Self) -> bool {
+        self.if_id != other.if_id && Self { if_id: other.if_id, ..self.clone() } == *other
+    }
+
+    /// Whether it differs from another in nothing but the ports of UDP encapsulation, as after a NAT has changed
+    /// its mind. The kernel can change these in place.
+    #[must_use]
+    pub fn differs_in_ports_only(&self, other: &Self) -> bool {
+        let moved = Self { encapsulation: other.encapsulation, ..self.clone() };
+        self.encapsulation.is_some()
+            && other.encapsulation.is_some()
+            && self.encapsulation != other.encapsulation
+            && moved == *other
+    }
+}
+
 /// The last sequence number that an SA sent, or the highest it received (RFC 4303 §3.3.3, §3.4.3), as a dump
 /// found it; `None` for an SA that starts anew.
 ///

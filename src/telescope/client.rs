@@ -4,9 +4,9 @@ use std::net::IpAddr;
 
 use ipnet::IpNet;
 
-use super::mtu;
 use super::numbers::{LOOKING_OUT, TRAFFIC_TABLE};
-use super::{Client, Desired, Hop, MAX_HOPS, Refused, Telescope, insert_once, same_family};
+use super::{Client, Desired, Hop, MAX_HOPS, Refused, Stage, Telescope, insert_once, same_family};
+use super::{lent, mtu};
 use crate::id::{LinkName, TableId};
 use crate::state::{
     Action, Address, AddressId, Direction, Link, Policy, PolicyDirection, PolicyId, Progress, Route, RouteId,
@@ -14,7 +14,7 @@ use crate::state::{
 };
 
 /// The packets of all layers, and what goes to destinations the user allows, are routed as without us.
-const BYPASS_RULE: u32 = crate::ownership::FIRST_RULE + 10;
+pub(super) const BYPASS_RULE: u32 = crate::ownership::FIRST_RULE + 10;
 /// What is sent from a circuit's address goes through the circuit.
 const SOURCE_RULE: u32 = BYPASS_RULE + 5;
 /// What goes to a circuit's destinations goes through it.
@@ -58,7 +58,9 @@ impl Client {
         let exit = circuit.hops.last().filter(|_| circuit.carries_traffic());
         let layers = circuit.layers();
         let ipv6_inside = exit.is_some_and(|exit| exit.address6.is_some());
-        let mtu = mtu::of_circuit(circuit.mtu, self.path_mtu, &layers, ipv6_inside)?;
+        let inside = mtu::of_circuit(circuit.mtu, self.path_mtu, &layers, ipv6_inside)?;
+        let lent = circuit.stage == Stage::Lent;
+        let mtu = if lent { lent::mtus(inside, &layers).around } else { inside };
         let link = number.link();
         insert_once(
             &mut state.links,
@@ -66,8 +68,14 @@ impl Client {
             Link { name: link.clone(), if_id: number.if_id(), mtu, up: true },
         )?;
         self.layers(circuit, state)?;
+        if lent {
+            lent::route_outwards(circuit, state)?;
+        }
         for (position, hop) in circuit.hops.iter().enumerate() {
             let last = exit.is_some() && position + 1 == circuit.hops.len();
+            if last && lent {
+                continue;
+            }
             let scope = if last || hop.address.is_ipv6() { Scope::Global } else { Scope::Host };
             address(state, &link, hop.address, scope)?;
             if !last {
@@ -80,7 +88,7 @@ impl Client {
             let first_layer = rule_from(BYPASS_RULE, self.address, RuleAction::Lookup(TableId::MAIN));
             state.rules.insert(Rule { destination: entry.into(), ..first_layer });
         }
-        let Some(exit) = exit else { return Ok(()) };
+        let Some(exit) = exit.filter(|_| !lent) else { return Ok(()) };
         if let Some(address6) = exit.address6 {
             address(state, &link, IpAddr::V6(address6), Scope::Global)?;
         }
@@ -90,7 +98,9 @@ impl Client {
     /// SAs of every layer, and the policies: all layers at once on the way out, each its own on the way in,
     /// so that what a relay injects below its layer is refused.
     fn layers(&self, circuit: &Telescope, state: &mut State) -> Result<(), Refused> {
-        let if_id = circuit.number.if_id();
+        let outer = circuit.number.if_id();
+        let lent = circuit.stage == Stage::Lent;
+        let inner = if lent { circuit.number.lent_if_id() } else { outer };
         let mut local = self.address;
         let mut templates = Vec::with_capacity(circuit.hops.len());
         for (layer, hop) in (0..).zip(&circuit.hops) {
@@ -98,12 +108,20 @@ impl Client {
             same_family(whose, local, hop.relay)?;
             hop.keys.check(whose)?;
             let reqid = circuit.number.reqid(layer);
-            let tunnel =
-                Tunnel { local, remote: hop.relay, reqid, in_reqid: reqid, if_id, in_selector: None };
+            let exit = usize::try_from(layer).is_ok_and(|layer| layer + 1 == circuit.hops.len());
+            let if_id = if exit { inner } else { outer };
+            let tunnel = Tunnel {
+                local,
+                remote: hop.relay,
+                reqid,
+                in_reqid: reqid,
+                if_id,
+                in_selector: None,
+                keepalives: Keepalives::Ours,
+            };
             tunnel.sas(&hop.keys, hop.encapsulation, None, None, state)?;
             templates.push(Template { source: Some(local), destination: hop.relay, reqid });
             let inward = Template { source: Some(hop.relay), destination: local, reqid };
-            let exit = usize::try_from(layer).is_ok_and(|layer| layer + 1 == circuit.hops.len());
             let address6 = hop.address6.filter(|_| exit).map(IpAddr::V6);
             for address in std::iter::once(hop.address).chain(address6) {
                 let selector = Selector::new(Selector::any(address), address.into());
@@ -116,14 +134,17 @@ impl Client {
             let around = templates.iter().take(layers).rev().copied().collect();
             let selector =
                 Selector { protocol: Some(IPPROTO_UDP), ..Selector::new(from.address.into(), relay.into()) };
-            policy(state, if_id, PolicyDirection::Out, selector, around)?;
+            policy(state, outer, PolicyDirection::Out, selector, around)?;
+        }
+        if lent {
+            lent::innermost_layer(circuit, &mut templates, state)?;
         }
         templates.reverse();
         let exit = circuit.hops.last().filter(|_| circuit.carries_traffic());
         let addresses = exit.into_iter().flat_map(|hop| [Some(hop.address), hop.address6.map(IpAddr::V6)]);
         for address in addresses.flatten() {
             let selector = Selector::new(address.into(), Selector::any(address));
-            policy(state, if_id, PolicyDirection::Out, selector, templates.clone())?;
+            policy(state, inner, PolicyDirection::Out, selector, templates.clone())?;
         }
         Ok(())
     }
@@ -137,6 +158,16 @@ pub(super) struct Tunnel {
     pub(super) in_reqid: crate::id::Reqid,
     pub(super) if_id: crate::id::IfId,
     pub(super) in_selector: Option<Selector>,
+    /// Who keeps the mapping of a NAT on the way alive.
+    pub(super) keepalives: Keepalives,
+}
+
+/// Who sends NAT keepalives: whoever is behind the NAT (RFC 3948 §4), so that a relay does not have to for all of
+/// its clients.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Keepalives {
+    Ours,
+    Theirs,
 }
 
 impl Tunnel {
@@ -149,7 +180,8 @@ impl Tunnel {
         tfc_padding: Option<u32>,
         state: &mut State,
     ) -> Result<(), Refused> {
-        let nat_keepalive = encapsulation.map(|_| NAT_KEEPALIVE);
+        let ours = self.keepalives == Keepalives::Ours;
+        let nat_keepalive = encapsulation.filter(|_| ours).map(|_| NAT_KEEPALIVE);
         let outward = SaDirection::Out { tfc_padding, nat_keepalive };
         let inward = SaDirection::In { replay_window: REPLAY_WINDOW };
         let all = std::iter::once((outward, &keys.out)).chain(keys.r#in.iter().map(|sa| (inward, sa)));

@@ -3,6 +3,7 @@
 //! Chains accept by default, for the packets of others pass them too; every rule of ours names addresses or
 //! interfaces of ours. Two exceptions are asked for by name: the kill switch, and a relay's pools.
 
+use std::collections::BTreeSet;
 use std::net::IpAddr;
 
 use ipnet::IpNet;
@@ -54,15 +55,9 @@ impl Firewall {
     /// The addresses that relays handed out are used inside circuits and nowhere else: nothing from them
     /// leaves bare, and nothing to them is accepted that no circuit brought.
     fn handed_out(&mut self, client: &Client) {
-        for (v4, name, word) in [(true, "handed_out", "ip"), (false, "handed_out6", "ip6")] {
-            let hops = client.circuits.iter().flat_map(|circuit| &circuit.hops);
-            let addresses = hops.flat_map(|hop| [Some(hop.address), hop.address6.map(IpAddr::V6)]);
-            let prefixes: Vec<IpNet> =
-                addresses.flatten().filter(|address| address.is_ipv4() == v4).map(IpNet::from).collect();
-            if prefixes.is_empty() {
-                continue;
-            }
-            self.set(name, &prefixes);
+        let hops = client.circuits.iter().flat_map(|circuit| &circuit.hops);
+        let addresses = hops.flat_map(|hop| [Some(hop.address), hop.address6.map(IpAddr::V6)]);
+        for (word, name) in self.addresses("handed_out", addresses.flatten()) {
             self.input.push(format!("{word} daddr @{name} iifname != \"ippc*\" drop"));
             self.output.push(format!("{word} saddr @{name} oifname != \"ippc*\" rt ipsec missing drop"));
         }
@@ -71,20 +66,14 @@ impl Firewall {
     /// Drops what no circuit carries, but the layers themselves, IKE with the entries, what the user
     /// allowed, what a link needs to work at all, and the tunnels of a relay on the same host.
     fn kill_switch(&mut self, client: &Client, relay: Option<&Relay>) {
+        let entries = self.addresses("entries", client.circuits.iter().filter_map(super::Telescope::entry));
         let output = &mut self.output;
         output.push("oifname \"lo\" accept".to_owned());
         output.push("oifname \"ipp*\" accept".to_owned());
         output.push("rt ipsec exists accept".to_owned());
-        let mut entries: Vec<IpAddr> = client.circuits.iter().filter_map(super::Telescope::entry).collect();
-        entries.sort_unstable();
-        entries.dedup();
-        for v4 in [true, false] {
-            let of_family: Vec<_> = entries.iter().filter(|address| address.is_ipv4() == v4).collect();
-            let Some(first) = of_family.first() else { continue };
-            let word = family(**first);
-            let entries = list(of_family);
-            output.push(format!("{word} daddr {entries} meta l4proto esp accept"));
-            output.push(format!("{word} daddr {entries} udp dport {{ 500, 4500 }} accept"));
+        for (word, name) in entries {
+            output.push(format!("{word} daddr @{name} meta l4proto esp accept"));
+            output.push(format!("{word} daddr @{name} udp dport {{ 500, 4500 }} accept"));
         }
         if let Some(Relay { address, .. }) = relay {
             let word = family(*address);
@@ -173,13 +162,36 @@ impl Firewall {
 
     /// What may leave gets the mark without which there is no way out, and the exit's address. What has kept
     /// an address of the pool all the same, as connection tracking leaves invalid packets alone, is dropped.
+    /// Circuits that go on from here have kept it too: the kernel shows their packets once more, with the
+    /// interface that the overlay's own packets leave by, right before it encrypts them.
     fn leaves(&mut self, word: &str, pool: &str, pools: &str, leaving: &str) {
         let mark = LEAVING.value;
         self.prerouting.push(format!(
             "iifname \"ippt\" {word} saddr @{pool} {word} daddr != @{pools} meta mark set {mark:#x}"
         ));
         self.postrouting.push(format!("{word} saddr @{pool} {leaving} masquerade fully-random"));
-        self.last.push(format!("{word} saddr @{pool} oifname != \"ipp*\" drop"));
+        self.last.push(format!("{word} saddr @{pool} oifname != \"ipp*\" rt ipsec missing drop"));
+    }
+
+    /// Makes two sets of addresses that change with the circuits, as the rules about them do not. Gives nft's
+    /// word for the family, and the name, of each.
+    fn addresses(
+        &mut self,
+        name: &str,
+        addresses: impl Iterator<Item = IpAddr>,
+    ) -> [(&'static str, String); 2] {
+        let (mut ipv4, mut ipv6) = (BTreeSet::new(), BTreeSet::new());
+        for address in addresses {
+            match address {
+                IpAddr::V4(address) => drop(ipv4.insert(address)),
+                IpAddr::V6(address) => drop(ipv6.insert(address)),
+            }
+        }
+        let names = [name.to_owned(), format!("{name}6")];
+        let kinds = [NftSetKind::Ipv4(ipv4), NftSetKind::Ipv6(ipv6)];
+        self.sets.extend(names.iter().cloned().zip(kinds).map(|(name, kind)| NftSet { name, kind }));
+        let [ipv4, ipv6] = names;
+        [("ip", ipv4), ("ip6", ipv6)]
     }
 
     fn set(&mut self, name: &str, prefixes: &[IpNet]) {

@@ -14,6 +14,7 @@
 mod client;
 mod exit;
 mod firewall;
+mod lent;
 pub mod mtu;
 mod numbers;
 mod relay;
@@ -101,6 +102,8 @@ pub enum Stage {
     },
     /// Complete and carrying traffic, with IKE to its relays for new keys.
     Open,
+    /// The same, but what it carries belongs to another network namespace: see [`Telescope::lent_link`].
+    Lent,
 }
 
 impl Telescope {
@@ -116,7 +119,7 @@ impl Telescope {
     pub fn entry(&self) -> Option<IpAddr> {
         let next = match self.stage {
             Stage::Building { next } => next,
-            Stage::Static | Stage::Open => None,
+            Stage::Static | Stage::Open | Stage::Lent => None,
         };
         self.hops.first().map(|hop| hop.relay).or(next)
     }
@@ -126,14 +129,14 @@ impl Telescope {
         let next = match self.stage {
             Stage::Static => return Vec::new().into_iter(),
             Stage::Building { next } => next,
-            Stage::Open => None,
+            Stage::Open | Stage::Lent => None,
         };
         let all = self.hops.iter().map(|hop| hop.relay).chain(next);
         all.enumerate().skip(1).collect::<Vec<_>>().into_iter()
     }
 
     const fn carries_traffic(&self) -> bool {
-        matches!(self.stage, Stage::Static | Stage::Open)
+        matches!(self.stage, Stage::Static | Stage::Open | Stage::Lent)
     }
 }
 

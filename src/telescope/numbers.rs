@@ -11,6 +11,7 @@
 //! | circuit c of a client: interface and table | 0x10000 + c |
 //! | layer n that ends on a relay: reqid of its outbound SA | 0x20000 + n |
 //! | layer l of circuit c of a client: reqid | 0x80000 + 8c + l |
+//! | circuit c of a client, lent to another network namespace: interface | 0x80000 + 8c + 7 |
 
 use std::fmt;
 
@@ -108,6 +109,11 @@ impl CircuitNumber {
         if_id(0x1_0000 + self.0)
     }
 
+    /// Of the interface through which another network namespace uses this circuit.
+    pub(super) const fn lent_if_id(self) -> IfId {
+        if_id(0x8_0000 + 8 * self.0 + 7)
+    }
+
     pub(super) const fn table(self) -> TableId {
         TableId(FIRST + 0x1_0000 + self.0)
     }
@@ -116,6 +122,12 @@ impl CircuitNumber {
     #[must_use]
     pub fn link(self) -> LinkName {
         known(format!("ippc{}", self.0))
+    }
+
+    /// What the interface for another network namespace is called until it is there.
+    #[must_use]
+    pub fn lent_link(self) -> LinkName {
+        known(format!("ippr{}", self.0))
     }
 
     /// The reqid of layer `layer`, counted from 0.
@@ -155,6 +167,7 @@ fn known(name: String) -> LinkName {
 mod tests {
     use super::*;
     use crate::ownership::in_range;
+    use crate::telescope::MAX_HOPS;
 
     #[test]
     fn the_parts_of_the_range_stay_apart_and_inside() {
@@ -164,6 +177,8 @@ mod tests {
         let first_hop = HopNumber::try_from(1).unwrap();
         let first_circuit = CircuitNumber::try_from(1).unwrap();
         assert!(in_range(circuit.reqid(7).0));
+        assert_eq!(circuit.lent_if_id().get(), circuit.reqid(7).0);
+        const { assert!(MAX_HOPS < 8) };
         assert!(hop.reqid() < first_circuit.reqid(0));
         assert!(neighbour.reqid() < first_hop.reqid());
         assert!(neighbour.if_id() < first_circuit.if_id());

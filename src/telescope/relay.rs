@@ -5,7 +5,9 @@ use std::net::{IpAddr, Ipv6Addr};
 
 use ipnet::IpNet;
 
-use super::client::{POLICY_PRIORITY, Tunnel, Way, guarded_route, policy, policy_at, rule_from, rule_to};
+use super::client::{
+    Keepalives, POLICY_PRIORITY, Tunnel, Way, guarded_route, policy, policy_at, rule_from, rule_to,
+};
 use super::firewall::Firewall;
 use super::numbers::{self, LEAVING, NEIGHBOURS_TABLE, POOLS_TABLE, TELESCOPES, TELESCOPES_IN};
 use super::{Desired, Neighbour, Refused, Relay, RelayCircuit, Requirement, insert_once, same_family};
@@ -115,6 +117,7 @@ impl Relay {
             in_reqid: reqid,
             if_id,
             in_selector: None,
+            keepalives: Keepalives::Theirs,
         };
         if let Some(keys) = &peer.keys {
             keys.check(whose)?;
@@ -175,6 +178,7 @@ impl Relay {
             in_reqid,
             if_id: TELESCOPES,
             in_selector,
+            keepalives: Keepalives::Theirs,
         };
         tunnel.sas(&circuit.keys, circuit.encapsulation, out_selector, None, state)?;
         let outward = Template { source: Some(self.address), destination: circuit.peer, reqid };
@@ -294,6 +298,8 @@ mod tests {
         }
         assert!(nft.contains("ip saddr @pool ip daddr != @pools meta mark set 0x49500001"), "{nft}");
         assert!(nft.contains("ip6 saddr @pool6 ip6 daddr != @pool6 meta mark set 0x49500001"), "{nft}");
+
+        assert!(nft.contains(r#"ip saddr @pool oifname != \"ipp*\" rt ipsec missing drop"#), "{nft}");
 
         let (without, nft) = rules(None);
         assert!(!without.iter().any(|rule| rule.contains("fwmark")), "{without:?}");

@@ -107,6 +107,32 @@ fn a_circuit_is_made_shown_and_closed_by_command() {
 }
 
 #[test]
+fn a_circuit_has_the_name_servers_that_its_exit_tells_of() {
+    let exit = "{ dns: [9.9.9.9, 1.1.1.1, \"2620:fe::fe\"] }";
+    let mut world = World::new(Setup { circuits: circuit("relay-a, relay-b"), exit, ..Setup::default() });
+    world.run_until_open(10 * SECOND);
+    let told = |world: &mut World| world.circuits("client")[0].dns.clone();
+    // relays without IPv6 tell of no server that takes it
+    let expected: Vec<std::net::IpAddr> = vec!["9.9.9.9".parse().unwrap(), "1.1.1.1".parse().unwrap()];
+    assert_eq!(told(&mut world), expected);
+    world.kill("client");
+    world.restart("client");
+    assert_eq!(told(&mut world), expected);
+    let Reply::Status(status) = world.ask("client", Command::Status) else { panic!() };
+    assert_eq!(status.warnings, [] as [String; 0]);
+    // others tell those who come after a reload
+    world.reload("relay-b", |setup| setup.exit = "{ dns: [8.8.8.8] }").unwrap();
+    world.command("client", 5, Command::CircuitClose(number(1)));
+    world.run(10 * SECOND);
+    let new =
+        NewCircuit { hops: Some(vec!["relay-a".to_owned(), "relay-b".to_owned()]), ..Default::default() };
+    world.ask("client", Command::CircuitNew(new));
+    world.run(10 * SECOND);
+    let circuits = world.circuits("client");
+    assert_eq!(circuits.last().unwrap().dns, ["8.8.8.8".parse::<std::net::IpAddr>().unwrap()]);
+}
+
+#[test]
 fn relays_and_overlays_are_shown() {
     let mut world = open();
     let Reply::Relays(relays) = world.ask("client", Command::RelayList) else { panic!() };
@@ -118,6 +144,7 @@ fn relays_and_overlays_are_shown() {
     let Reply::Status(status) = world.ask("relay-b", Command::Status) else { panic!() };
     let summary = status.relay.unwrap();
     assert_eq!((summary.layers, summary.overlays, summary.overlays_up), (1, 2, 2));
+    assert_eq!(summary.leases, 1);
 }
 
 #[test]

@@ -48,6 +48,8 @@ fn a_relay_whose_pool_is_empty_says_so_and_the_client_as_well() {
     world.command("client", 9, Command::CircuitClose(number));
     world.run(100 * SECOND);
     assert!(ask_for(&mut world, 1, &["relay-a"])[0].is_err());
+    let Reply::Status(status) = world.ask("relay-a", Command::Status) else { panic!() };
+    assert_eq!(status.relay.unwrap().leases, 1, "one is used, one rests");
     world.run(300 * SECOND);
     assert!(ask_for(&mut world, 1, &["relay-a"])[0].is_ok());
     world.assert_consistent();

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use ippriv::control::{Command, Rekey, RekeyTarget, RekeyWhat};
+use ippriv::control::{Command, Event, Rekey, RekeyTarget, RekeyWhat, Reply};
 use ippriv::plan::{Object, Op};
 
 use super::world::{Setup, World, circuit, relay};
@@ -62,6 +62,31 @@ fn a_restart_touches_nothing_in_the_kernel_and_loses_nothing() {
         for number in 1..=3 {
             assert_eq!(world.sas(&relay(number)), 4, "{host}: {number}");
         }
+    }
+}
+
+#[test]
+fn what_is_asked_right_after_a_restart_is_done_at_once() {
+    for host in ["client", "relay-a"] {
+        let mut world = open();
+        world.kill(host);
+        world.run(SECOND);
+        world.restart(host);
+        let target = match host {
+            "client" => RekeyTarget::Circuit { circuit: world.circuits("client")[0].number, hop: 3 },
+            _ => RekeyTarget::Overlay { relay: "relay-b".to_owned() },
+        };
+        for what in [RekeyWhat::Child, RekeyWhat::Ike] {
+            let rekey = Rekey { target: target.clone(), what };
+            assert_eq!(world.ask(host, Command::Rekey(rekey.clone())), Reply::Done);
+            world.machine(host).events.clear();
+            world.run(SECOND);
+            if what == RekeyWhat::Child {
+                let done = world.machine(host).events.contains(&Event::Rekeyed(rekey));
+                assert!(done, "{host}: {:#?}", world.machine(host).events);
+            }
+        }
+        world.settle();
     }
 }
 

@@ -6,7 +6,7 @@ use std::fs;
 
 use ippriv::network::Trust;
 use ippriv::policy::{
-    CipherPolicy, Circuit, Client, Control, Lifetimes, Limits, Log, Overlay, Policy, Relay, Timeouts,
+    CipherPolicy, Circuit, Client, Control, Exit, Lifetimes, Limits, Log, Overlay, Policy, Relay, Timeouts,
 };
 use serde::de::{self, Deserialize, Deserializer, Visitor};
 use serde::forward_to_deserialize_any;
@@ -80,7 +80,7 @@ fn the_reference_has_every_field_and_no_other() {
         ("`log`", fields::<Log>()),
         ("`ciphers`", fields::<CipherPolicy>()),
         ("`relay`", fields::<Relay>()),
-        ("`relay.exit`", ["reject", "tcp_ports", "udp_ports"].into()),
+        ("`relay.exit`", fields::<Exit>()),
         ("`relay.limits`", fields::<Limits>()),
         ("`relay.overlay`", fields::<Overlay>()),
         ("`lifetimes`", fields::<Lifetimes>()),
@@ -102,7 +102,7 @@ fn the_reference_has_every_field_and_no_other() {
 fn the_sections_without_a_type_have_these_fields() {
     let least = super::read("roles/least.yaml");
     for (text, expected) in [
-        (least.replace("exit: {}", "exit: { x: 1 }"), "expected one of reject, tcp_ports, udp_ports"),
+        (least.replace("exit: {}", "exit: { x: 1 }"), "expected one of reject, tcp_ports, udp_ports, dns"),
         (least.clone() + "      options: { x: 1 }\n", "expected one of advmss, initcwnd, congestion_control"),
     ] {
         let error = Policy::parse(&text).unwrap_err().to_string();

@@ -114,9 +114,12 @@ fn nft(text: &mut String, state: &State) {
     let Some(table) = &state.nft else { return };
     line(text, "nftables inet ippriv:");
     for set in &table.sets {
-        let NftSetKind::Prefixes(prefixes) = &set.kind;
-        let prefixes: Vec<_> = prefixes.iter().map(ToString::to_string).collect();
-        line(text, &format!("  set {} {{ {} }}", set.name, prefixes.join(", ")));
+        let elements: Vec<_> = match &set.kind {
+            NftSetKind::Prefixes(prefixes) => prefixes.iter().map(ToString::to_string).collect(),
+            NftSetKind::Ipv4(addresses) => addresses.iter().map(ToString::to_string).collect(),
+            NftSetKind::Ipv6(addresses) => addresses.iter().map(ToString::to_string).collect(),
+        };
+        line(text, &format!("  set {} {{ {} }}", set.name, elements.join(", ")));
     }
     for chain in &table.chains {
         line(text, &format!("  chain {} at {:?}:", chain.name, chain.hook));

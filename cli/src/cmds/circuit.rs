@@ -114,7 +114,7 @@ impl New {
 }
 
 /// The circuit of that number or name.
-fn find(daemon: &Daemon, which: &str) -> Result<CircuitView, DaemonError> {
+pub(super) fn find(daemon: &Daemon, which: &str) -> Result<CircuitView, DaemonError> {
     if which.parse::<u32>().is_ok() {
         return daemon.get(&format!("/v1/circuits/{which}"));
     }
@@ -170,8 +170,12 @@ fn shown(circuit: &CircuitView) -> String {
     }
     field("link", circuit.link.clone().unwrap_or_else(|| "-".to_owned()));
     field("address", list(&circuit.addresses, ", "));
+    field("dns", list(&circuit.dns, ", "));
     field("mtu", circuit.mtu.map_or_else(|| "-".to_owned(), |mtu| mtu.to_string()));
     field("traffic", list(&circuit.traffic, ", "));
+    if let Some(process) = circuit.lent_to {
+        field("used by", format!("process {process}, in its network namespace (ippriv run)"));
+    }
     let row = |hop: &HopView| {
         let sa = hop.sa.as_ref();
         let value = |of: fn(&ippriv::control::SaView) -> String| sa.map_or_else(|| "-".to_owned(), of);
@@ -195,7 +199,7 @@ mod tests {
 
     fn circuit() -> CircuitView {
         serde_json::from_str(concat!(
-            r#"{"number":1,"name":"work","state":"open","link":"ippc1","addresses":["10.64.3.1"],"mtu":1280,"#,
+            r#"{"number":1,"name":"work","state":"open","link":"ippc1","addresses":["10.64.3.1"],"dns":["9.9.9.9"],"mtu":1280,"#,
             r#""traffic":["0.0.0.0/0"],"age_s":61,"hops":[{"relay":"a","address":"192.0.2.1","#,
             r#""assigned":"10.64.1.1","sa":{"ike_initiator":"0123456789abcdef","#,
             r#""ike_responder":"fedcba9876543210","ike_suite":"x","esp_suite":"aes-gcm-128","#,
@@ -219,6 +223,7 @@ mod tests {
             text.contains("  a      192.0.2.1  10.64.1.1  aes-gcm-128  c0000001/c0000002  udp   2\n"),
             "{text}"
         );
+        assert!(text.contains("  dns       9.9.9.9\n"), "{text}");
         assert!(
             text.ends_with("  b      192.0.2.2  -          -            -                  -     -\n"),
             "{text}"

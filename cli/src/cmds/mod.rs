@@ -12,5 +12,6 @@ pub(crate) mod plan;
 pub(crate) mod rekey;
 pub(crate) mod relay;
 pub(crate) mod reload;
+pub(crate) mod run;
 pub(crate) mod status;
 pub(crate) mod stop;

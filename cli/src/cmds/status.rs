@@ -79,7 +79,7 @@ mod tests {
             r#"{"version":"0.1.0","uptime_s":5,"roles":["client","relay"],"#,
             r#""network":{"name":"five","serial":2,"valid_until":"2027-01-01T00:00:00Z","relays":5},"#,
             r#""circuits":{"open":1,"building":0,"kill_switch":true},"#,
-            r#""relay":{"name":"a","layers":3,"half_open":1,"overlays_up":1,"overlays":2},"#,
+            r#""relay":{"name":"a","layers":3,"leases":4,"half_open":1,"overlays_up":1,"overlays":2},"#,
             r#""warnings":["the clock is off"]}"#,
         );
         assert_eq!(

@@ -22,7 +22,7 @@ use tokio::net::UnixStream;
 const LARGEST: usize = 256 << 20;
 
 /// Which daemon to ask.
-#[derive(Args)]
+#[derive(Args, Clone)]
 pub(crate) struct Daemon {
     /// The daemon's control socket
     #[arg(long, global = true, default_value = "/run/ippriv/control.sock")]

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 use ippriv::network::export::{Export as Exported, File, ForeignRelay, Neighbour, NeighbourAuth, PairPsk};
-use ippriv::network::{Name, linked};
+use ippriv::network::{Name, Software, linked};
 use serde::Serialize;
 
 use super::{NetworkError, read};
@@ -21,6 +21,9 @@ pub(super) struct Export {
     /// The relay; the document says which software it runs
     #[arg(long)]
     relay: Name,
+    /// Refuse unless the document says that the relay runs this: strongswan or libreswan
+    #[arg(long = "for", value_name = "SOFTWARE", value_parser = software)]
+    software: Option<Software>,
     /// A folder to make, for the files at the places they go to
     #[arg(long)]
     out: PathBuf,
@@ -30,6 +33,13 @@ pub(super) struct Export {
     /// Print one JSON object
     #[arg(long)]
     json: bool,
+}
+
+/// The software that an export can be for.
+fn software(text: &str) -> Result<Software, String> {
+    let known = [Software::Strongswan, Software::Libreswan];
+    let found = known.into_iter().find(|software| software.name() == text);
+    found.ok_or_else(|| "expected strongswan or libreswan".to_owned())
 }
 
 #[derive(Clone)]
@@ -62,6 +72,10 @@ impl Export {
         let unknown =
             |relay: &Name| NetworkError::UnknownRelay { path: self.file.clone(), relay: relay.clone() };
         let relay = document.relay(self.relay.as_str()).ok_or_else(|| unknown(&self.relay))?;
+        if let Some(expected) = self.software.filter(|expected| *expected != relay.software) {
+            let (path, relay, found) = (self.file.clone(), self.relay.clone(), relay.software);
+            return Err(NetworkError::OtherSoftware { path, relay, found, expected }.into());
+        }
         let mut psks = self.secrets()?;
         let linked = document.relays.iter().filter(|other| linked(relay, other));
         let neighbours = linked.map(|relay| Neighbour {

@@ -16,7 +16,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use clap::{Args, Subcommand};
 use ippriv::network::edit::EditError;
 use ippriv::network::export as exports;
-use ippriv::network::{self, BadTrust, Ed25519Key, Invalid, Name, Refused, UnixTime, Unverified};
+use ippriv::network::{self, BadTrust, Ed25519Key, Invalid, Name, Refused, Software, UnixTime, Unverified};
 use ippriv::policy::{self, Mismatch};
 
 use crate::Failed;
@@ -68,6 +68,8 @@ pub(crate) enum NetworkError {
     Psk(#[from] network::BadPsk),
     #[error("{}: relay {relay}: expected one of the document, and of its neighbours", path.display())]
     UnknownRelay { path: PathBuf, relay: Name },
+    #[error("{}: relay {relay} runs {found}: expected {expected}", path.display())]
+    OtherSoftware { path: PathBuf, relay: Name, found: Software, expected: Software },
     #[error("{}: {error}", path.display())]
     Export { path: PathBuf, error: Box<exports::Unsupported> },
     #[error("{}: {error}", path.display())]

@@ -11,6 +11,7 @@ use std::time::Duration;
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
+use ippriv::id::ProcessId;
 use tokio::net::UnixStream;
 use tokio::sync::{Semaphore, mpsc};
 use tokio::task::JoinSet;
@@ -101,7 +102,7 @@ impl Listener {
     /// Serves until the event loop is gone. What is asked comes out of the receiver.
     pub(crate) fn serve(self, hub: Hub) -> (impl Future<Output = ()>, mpsc::Receiver<Request>) {
         let (requests, receiver) = mpsc::channel(WAITING);
-        (self.accept(Service { requests, hub }), receiver)
+        (self.accept(Service { requests, peer: None, hub }), receiver)
     }
 
     async fn accept(self, service: Service) {
@@ -147,8 +148,9 @@ impl Drop for Listener {
     }
 }
 
-async fn connection(stream: UnixStream, service: Service) {
+async fn connection(stream: UnixStream, mut service: Service) {
     if let Ok(who) = stream.peer_cred() {
+        service.peer = who.pid().and_then(|pid| ProcessId::new(u32::try_from(pid).ok()?));
         debug!(uid = who.uid(), pid = who.pid(), "control connection");
     }
     let served = http1::Builder::new()

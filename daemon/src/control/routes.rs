@@ -8,8 +8,10 @@ use axum::extract::{Path, RawQuery, State};
 use axum::http::header::CONTENT_TYPE;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
-use ippriv::control::{Command, NewCircuit, Refusal, RefusalCode, Rekey, Stopping};
+use ippriv::control::{Command, Lend, NewCircuit, Refusal, RefusalCode, Rekey, Stopping};
+use ippriv::id::ProcessId;
 use ippriv::telescope::CircuitNumber;
+use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use tokio::sync::{mpsc, oneshot};
 
@@ -29,6 +31,8 @@ const LATER: Duration = Duration::from_secs(180);
 #[derive(Clone)]
 pub(super) struct Service {
     pub(super) requests: mpsc::Sender<Request>,
+    /// Who is at the other end of the connection, if this host sees that process.
+    pub(super) peer: Option<ProcessId>,
     pub(super) hub: Hub,
 }
 
@@ -38,6 +42,7 @@ pub(super) fn router(service: Service) -> Router {
         .route("/v1/status", get(async |State(at): State<Service>| at.ask(Command::Status, SOON).await))
         .route("/v1/circuits", get(circuits).post(new_circuit))
         .route("/v1/circuits/{number}", get(circuit).delete(close_circuit))
+        .route("/v1/circuits/{number}/lend", post(lend_circuit).delete(return_circuit))
         .route("/v1/relays", get(async |State(at): State<Service>| at.ask(Command::RelayList, SOON).await))
         .route("/v1/relays/{name}", get(relay))
         .route(
@@ -56,6 +61,15 @@ pub(super) fn router(service: Service) -> Router {
 }
 
 impl Service {
+    /// The process that asks.
+    fn process(&self) -> Result<ProcessId, Refusal> {
+        self.peer.ok_or_else(|| {
+            let message =
+                "you are in a process namespace that the daemon does not see: expected one that it does";
+            Refusal { code: RefusalCode::NotAllowed, message: message.to_owned() }
+        })
+    }
+
     /// Asks the core and waits for its answer.
     async fn ask(&self, command: Command, patience: Duration) -> Response {
         let (sender, receiver) = oneshot::channel();
@@ -108,6 +122,32 @@ async fn circuit(State(at): State<Service>, Path(number): Path<String>) -> Respo
 async fn close_circuit(State(at): State<Service>, Path(number): Path<String>) -> Response {
     match circuit_number(&number) {
         Ok(number) => at.ask(Command::CircuitClose(number), LATER).await,
+        Err(refusal) => refused(refusal),
+    }
+}
+
+/// How a circuit is lent. To whom is not said but seen, so that nobody lends one to somebody else.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct How {
+    #[serde(default)]
+    close: bool,
+}
+
+async fn lend_circuit(State(at): State<Service>, Path(number): Path<String>, body: Body) -> Response {
+    let How { close } = match read(body).await {
+        Ok(how) => how,
+        Err(refusal) => return refusal,
+    };
+    match circuit_number(&number).and_then(|circuit| Ok((circuit, at.process()?))) {
+        Ok((circuit, process)) => at.ask(Command::CircuitLend(Lend { circuit, process, close }), SOON).await,
+        Err(refusal) => refused(refusal),
+    }
+}
+
+async fn return_circuit(State(at): State<Service>, Path(number): Path<String>) -> Response {
+    match circuit_number(&number).and_then(|circuit| Ok((circuit, at.process()?))) {
+        Ok((circuit, process)) => at.ask(Command::CircuitReturn { circuit, process }, LATER).await,
         Err(refusal) => refused(refusal),
     }
 }

@@ -116,7 +116,7 @@ async fn the_documented_paths_are_those_that_there_are() {
     });
     let rows = document.lines().filter_map(|line| line.strip_prefix("| `")?.split('`').next());
     let paths: Vec<_> = rows.filter_map(|row| row.split_once(" /v1")).collect();
-    assert_eq!(paths.len(), 14, "{paths:?}");
+    assert_eq!(paths.len(), 16, "{paths:?}");
     for (method, path) in paths.into_iter().filter(|(_, path)| !path.ends_with("follow=true")) {
         let path = format!("/v1{}", path.replace("/N", "/1"));
         let (code, answer) = ask(&directory.0.join("control"), method, &path, "{}").await;

@@ -6,18 +6,21 @@
 mod brain;
 mod kernel_state;
 mod pending;
+mod processes;
 
 use std::io;
 use std::time::Duration;
 
 pub use brain::Brain;
 use ippriv::control::{Event, Refusal, RefusalCode, Reloaded, Reply, Stopping};
+use ippriv::id::ProcessId;
 use ippriv::netlink::Notice;
 use ippriv::node::{Input, KeyLine, Output, Record};
 use ippriv::state::State;
 use ippriv::time::Instant;
 pub use kernel_state::{NotReached, RequirementError, bring_about, check_requirements};
 use pending::Pending;
+use processes::Processes;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::mpsc;
 use tracing::{debug, error, info, warn};
@@ -58,7 +61,16 @@ pub enum LoopError {
 }
 
 /// Reads policy and network again and hands them to the core, which changes nothing when it refuses.
-pub type Reload<B> = Box<dyn FnMut(&mut B, Instant) -> Result<Reloaded, Refusal>>;
+pub type Reload<B> = Box<dyn FnMut(&mut B, Instant) -> Result<Renewed, Refusal>>;
+
+/// What reading the files again led to.
+#[derive(Debug, Default)]
+pub struct Renewed {
+    /// In words.
+    pub reloaded: Reloaded,
+    /// [`Shell::towards`] from now on.
+    pub towards: Vec<std::net::IpAddr>,
+}
 
 /// What the loop consists of.
 pub struct Shell<B, K> {
@@ -89,6 +101,7 @@ enum Happened {
     Heard(Heard),
     Settled,
     Arrived(Arrived),
+    Ended(ProcessId),
     Heartbeat,
 }
 
@@ -110,6 +123,7 @@ struct Sources {
     /// When changed routes are looked at.
     settled: Option<tokio::time::Instant>,
     arrived: mpsc::Receiver<Arrived>,
+    ended: mpsc::UnboundedReceiver<ProcessId>,
     heartbeat: Option<tokio::time::Interval>,
 }
 
@@ -134,6 +148,7 @@ async fn run_hearing<B: Brain, K: Kernel>(
     heard: mpsc::Receiver<Heard>,
 ) -> Result<(), LoopError> {
     let (sockets, arrived) = Sockets::new(shell.manager.clone());
+    let (processes, ended) = Processes::new();
     let (serving, asked) = control.serve(shell.hub.clone());
     let serving = tokio::spawn(serving);
     let heartbeat = shell.manager.heartbeat().map(tokio::time::interval);
@@ -146,10 +161,17 @@ async fn run_hearing<B: Brain, K: Kernel>(
         heard,
         settled: None,
         arrived,
+        ended,
         heartbeat,
     };
-    let mut running =
-        Running { shell, sockets, pending: Pending::default(), stopping: None, stop_replies: Vec::new() };
+    let mut running = Running {
+        shell,
+        sockets,
+        processes,
+        pending: Pending::default(),
+        stopping: None,
+        stop_replies: Vec::new(),
+    };
     let ended = running.run(sources).await;
     running.pending.refuse_all();
     running.shell.hub.close();
@@ -178,6 +200,7 @@ struct Ending {
 struct Running<B, K> {
     shell: Shell<B, K>,
     sockets: Sockets,
+    processes: Processes,
     pending: Pending,
     stopping: Option<Ending>,
     stop_replies: Vec<tokio::sync::oneshot::Sender<Reply>>,
@@ -244,6 +267,9 @@ impl<B: Brain, K: Kernel> Running<B, K> {
                     self.drain()?;
                 }
             }
+            Happened::Ended(process) => {
+                self.shell.brain.handle_input(clock::now(), Input::ProcessEnded(process));
+            }
             Happened::Heartbeat => self.shell.manager.alive(),
         }
         Ok(())
@@ -268,7 +294,13 @@ impl<B: Brain, K: Kernel> Running<B, K> {
 
     fn reload(&mut self) -> Result<Reloaded, Refusal> {
         self.shell.manager.reloading();
-        let result = (self.shell.reload)(&mut self.shell.brain, clock::now());
+        let result = (self.shell.reload)(&mut self.shell.brain, clock::now()).map(|renewed| {
+            self.shell.towards = renewed.towards;
+            renewed.reloaded
+        });
+        if result.is_ok() {
+            self.look_at_address();
+        }
         self.shell.hub.publish(match &result {
             Ok(reloaded) => Event::ReloadDone(reloaded.clone()),
             Err(refusal) => Event::ReloadRefused { reason: refusal.message.clone() },
@@ -317,6 +349,11 @@ impl<B: Brain, K: Kernel> Running<B, K> {
                     let outcomes = self.shell.kernel.execute(&ops);
                     self.shell.brain.handle_input(clock::now(), Input::Kernel { id, outcomes });
                 }
+                Output::Lend { id, circuit, link, process } => {
+                    let result = self.shell.kernel.lend(&link, process, &circuit.link());
+                    self.shell.brain.handle_input(clock::now(), Input::Lent { id, circuit, result });
+                }
+                Output::Watch(process) => self.processes.watch(process),
                 Output::Journal(record) => self.remember(&record)?,
                 Output::KeyLog(line) => self.log_keys(&line),
                 Output::Event(event) => self.shell.hub.publish(event),
@@ -381,6 +418,7 @@ impl Sources {
             () = heartbeat(&mut self.heartbeat) => Happened::Heartbeat,
             Some(heard) = self.heard.recv() => Happened::Heard(heard),
             () = settled(self.settled) => Happened::Settled,
+            Some(process) = self.ended.recv() => Happened::Ended(process),
             Some(arrived) = self.arrived.recv() => Happened::Arrived(arrived),
         })
     }

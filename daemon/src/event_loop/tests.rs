@@ -4,9 +4,10 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::rc::Rc;
 
 use ippriv::control::{Command, Private};
+use ippriv::id::LinkName;
 use ippriv::node::{Binding, CommandId, OpId, SocketId};
-use ippriv::plan::{Op, Outcome};
-use ippriv::state::Current;
+use ippriv::plan::{Op, OpError, Outcome};
+use ippriv::state::{Current, Link};
 use tokio::net::UdpSocket;
 use zeroize::Zeroizing;
 
@@ -99,6 +100,11 @@ impl Brain for Scripted {
 struct Willing(Diary);
 
 impl Kernel for Willing {
+    fn lend(&mut self, link: &Link, process: ProcessId, name: &LinkName) -> Result<(), OpError> {
+        self.0.note(format!("lend {} to {process} as {name}", link.name));
+        Ok(())
+    }
+
     fn dump(&mut self, _: &State) -> Result<Current, KernelError> {
         self.0.note("dump");
         Ok(Current::default())
@@ -121,7 +127,7 @@ struct Daemon {
 
 impl Daemon {
     fn start(name: &str, brain: impl FnOnce(&Diary) -> Scripted) -> Self {
-        Self::start_reloading(name, brain, Box::new(|_, _| Ok(Reloaded::default())))
+        Self::start_reloading(name, brain, Box::new(|_, _| Ok(Renewed::default())))
     }
 
     fn start_reloading(name: &str, brain: impl FnOnce(&Diary) -> Scripted, reload: Reload<Scripted>) -> Self {
@@ -326,13 +332,17 @@ fn a_refused_reload_says_why_and_a_good_one_what_changed() {
                 let message = "policy.yaml:3:1: unknown field".to_owned();
                 return Err(Refusal { code: RefusalCode::Invalid, message });
             }
-            Ok(Reloaded { changes: vec!["log level".to_owned()], restart: Vec::new() })
+            let reloaded = Reloaded { changes: vec!["log level".to_owned()], restart: Vec::new() };
+            Ok(Renewed { reloaded, towards: vec![Ipv4Addr::LOCALHOST.into()] })
         });
         let daemon = Daemon::start_reloading("reload", |diary| Scripted::new(diary, Vec::new()), reload);
         let (code, body) = daemon.ask("POST", "/v1/reload", "").await;
         assert!(code == 400 && body.contains("policy.yaml:3:1"), "{body}");
         let done = r#"{"changes":["log level"],"restart":[]}"#.to_owned();
+        assert!(!daemon.diary.notes().contains(&"AddressChanged(Some(127.0.0.1))".to_owned()));
         assert_eq!(daemon.ask("POST", "/v1/reload", "").await, (200, done));
+        let looked = daemon.diary.notes().contains(&"AddressChanged(Some(127.0.0.1))".to_owned());
+        assert!(looked, "the address is looked up towards the new network's relays");
         let (_, events) = daemon.ask("GET", "/v1/events", "").await;
         assert!(events.contains("reload_refused") && events.contains("reload_done"), "{events}");
         daemon.stop().await;

@@ -1,9 +1,10 @@
 //! Carrying out operations, many at once where the kernel takes many.
 
 use ippriv::id::LinkName;
-use ippriv::netlink::{Channel, LinkIndexes, Message, Request, Undo, requests};
+use ippriv::netlink::{Channel, LinkIndexes, Message, Request, Undo, change_sets, requests};
 use ippriv::plan::{Object, Op, OpError, Outcome};
 use ippriv::state::RouteKind;
+use tracing::debug;
 
 use super::socket::{BATCH, Socket, SocketError};
 use super::{nft, sysctl};
@@ -55,6 +56,7 @@ const fn lane(op: &Op) -> Lane {
 struct Executor {
     xfrm: Option<Socket>,
     route: Option<Socket>,
+    netfilter: Option<Socket>,
     indexes: LinkIndexes,
 }
 
@@ -63,7 +65,7 @@ impl Executor {
     fn step(&mut self, ops: &[Op]) -> Vec<Result<(), OpError>> {
         let Some(first) = ops.first() else { return Vec::new() };
         match lane(first) {
-            Lane::Nft => vec![nft::execute(first)],
+            Lane::Nft => vec![self.nft(first)],
             Lane::Sysctl => vec![write_sysctl(first)],
             Lane::Link => {
                 self.indexes = LinkIndexes::default();
@@ -109,11 +111,27 @@ impl Executor {
         let slot = match channel {
             Channel::Xfrm => &mut self.xfrm,
             Channel::Route => &mut self.route,
+            Channel::Netfilter => &mut self.netfilter,
         };
         match slot {
             Some(socket) => Ok(socket),
             None => Ok(slot.insert(Socket::open(channel).map_err(SocketError::into_op_error)?)),
         }
+    }
+
+    /// Changes sets in place. A table that is not what it should be before, so that this is refused, is
+    /// replaced as a whole, and so is one that changes in other ways.
+    fn nft(&mut self, op: &Op) -> Result<(), OpError> {
+        if let Op::Replace { old: Object::Nft(old), new: Object::Nft(new) } = op
+            && let Some(changes) = old.changes_in_place(new)
+        {
+            let socket = self.socket(Channel::Netfilter)?;
+            match socket.transaction(&mut change_sets(&changes)) {
+                Ok(()) => return Ok(()),
+                Err(error) => debug!(%error, "sets did not change in place"),
+            }
+        }
+        nft::execute(op)
     }
 
     fn batch(

@@ -2,14 +2,17 @@
 
 mod dump;
 mod execute;
+mod namespace;
 mod nft;
 pub(crate) mod notices;
 mod socket;
 mod sysctl;
 
-use ippriv::plan::{Op, Outcome};
-use ippriv::state::{Current, State};
+use ippriv::id::{LinkName, ProcessId};
+use ippriv::plan::{Op, OpError, Outcome};
+use ippriv::state::{Current, Link, State};
 
+pub use namespace::{furnish, unfurnish};
 pub use nft::NftError;
 pub use socket::SocketError;
 
@@ -26,6 +29,12 @@ pub trait Kernel {
     /// Carries out `ops` in order; as many outcomes as operations, in the same order. After a failure some of
     /// the following may still have been carried out, for many are sent at once.
     fn execute(&mut self, ops: &[Op]) -> Vec<Outcome>;
+
+    /// Makes `link` and moves it to the network namespace of `process`, where it is called `name`.
+    ///
+    /// # Errors
+    /// [`OpError`] when it is not there; it is not here either then.
+    fn lend(&mut self, link: &Link, process: ProcessId, name: &LinkName) -> Result<(), OpError>;
 }
 
 /// Why the kernel's state is not known.
@@ -62,5 +71,9 @@ impl Kernel for LinuxKernel {
 
     fn execute(&mut self, ops: &[Op]) -> Vec<Outcome> {
         execute::execute(ops)
+    }
+
+    fn lend(&mut self, link: &Link, process: ProcessId, name: &LinkName) -> Result<(), OpError> {
+        namespace::lend(link, process, name)
     }
 }

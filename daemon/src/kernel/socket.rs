@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use ippriv::netlink::{Answers, Batch, Channel, Dump, Malformed, Message, Progress, Refusal, Unanswered};
 use ippriv::plan::OpError;
-use netlink_sys::protocols::{NETLINK_ROUTE, NETLINK_XFRM};
+use netlink_sys::protocols::{NETLINK_NETFILTER, NETLINK_ROUTE, NETLINK_XFRM};
 use netlink_sys::{Socket as RawSocket, SocketAddr};
 use rustix::io::Errno;
 use rustix::net::sockopt::{
@@ -97,6 +97,7 @@ impl Socket {
         let (protocol, name) = match channel {
             Channel::Xfrm => (NETLINK_XFRM, "XFRM (CONFIG_XFRM_USER)"),
             Channel::Route => (NETLINK_ROUTE, "routing"),
+            Channel::Netfilter => (NETLINK_NETFILTER, "nftables (CONFIG_NF_TABLES)"),
         };
         let mut socket =
             RawSocket::new(protocol).map_err(|error| SocketError::Unavailable { channel: name, error })?;
@@ -128,7 +129,23 @@ impl Socket {
         &mut self,
         messages: &mut [Message],
     ) -> Result<Vec<Result<(), OpError>>, SocketError> {
-        let mut batch = Batch::new(messages, self.next_sequence);
+        let batch = Batch::new(messages, self.next_sequence);
+        let results = self.answers(batch, messages)?;
+        Ok(results.into_iter().map(|result| result.map_err(OpError::from)).collect())
+    }
+
+    /// Sends the `messages` of one transaction, which is carried out as a whole or not at all.
+    pub(super) fn transaction(&mut self, messages: &mut [Message]) -> Result<(), SocketError> {
+        let batch = Batch::transaction(messages, self.next_sequence);
+        let results = self.answers(batch, messages)?;
+        results.into_iter().collect::<Result<(), _>>().map_err(SocketError::Refused)
+    }
+
+    fn answers(
+        &mut self,
+        mut batch: Batch,
+        messages: &[Message],
+    ) -> Result<Vec<Result<(), Refusal>>, SocketError> {
         let count = u32::try_from(messages.len()).unwrap_or(u32::MAX);
         self.next_sequence = self.next_sequence.wrapping_add(count);
         self.send(messages)?;
@@ -136,7 +153,7 @@ impl Socket {
             let length = self.receive()?;
             batch.feed(&self.buffer[..length])?;
         }
-        Ok(batch.into_results().into_iter().map(|result| result.map_err(OpError::from)).collect())
+        Ok(batch.into_results())
     }
 
     /// Everything that `dump` asks for.

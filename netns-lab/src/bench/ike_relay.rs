@@ -167,7 +167,9 @@ impl Daemon {
                 | node::Output::Reply(..)
                 | node::Output::Open(..)
                 | node::Output::Close(_)
-                | node::Output::KeyLog(_) => {}
+                | node::Output::KeyLog(_)
+                | node::Output::Lend { .. }
+                | node::Output::Watch(_) => {}
             }
         }
         sent

@@ -4,7 +4,7 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use ippriv_lab::{bench, demo, scenario};
+use ippriv_lab::{bench, demo, scenario, soak};
 
 use crate::Outcome;
 
@@ -22,6 +22,9 @@ enum What {
     },
     Bench {
         name: String,
+    },
+    Soak {
+        settings: String,
     },
     Digest,
     Open {
@@ -47,6 +50,10 @@ pub(crate) fn run(args: Args) -> Outcome {
         What::Open { file, command } => super::up::in_lab(&file, &command),
         What::Digest => {
             println!("{}", scenario::digest()?);
+            Ok(ExitCode::SUCCESS)
+        }
+        What::Soak { settings } => {
+            soak::in_lab(&serde_json::from_str(&settings)?)?;
             Ok(ExitCode::SUCCESS)
         }
         What::Bench { name } => {

@@ -6,6 +6,7 @@ pub(crate) mod demo;
 pub(crate) mod in_lab;
 pub(crate) mod kernel;
 pub(crate) mod run;
+pub(crate) mod soak;
 pub(crate) mod test;
 pub(crate) mod traffic;
 pub(crate) mod up;

@@ -19,8 +19,10 @@ pub(super) const POLICY: &str = "policy.yaml";
 pub(super) const SOCKET: &str = "control.sock";
 /// The directory of keys, in a host's folder.
 pub(super) const KEYS: &str = "keys";
+/// Where a host's service manager listens, in its folder.
+pub(super) const NOTIFY: &str = "notify.sock";
 /// The network document, in a host's folder.
-const NETWORK: &str = "network.yaml";
+pub(super) const NETWORK: &str = "network.yaml";
 /// The identity key, in a relay's folder.
 const IDENTITY: &str = "identity.key";
 /// The operator who signs.
@@ -60,12 +62,20 @@ pub struct Plan {
     pub secrets: BTreeMap<(String, String), String>,
     /// How clients come to relays with `ipprivd`: anonymously if this is not said.
     pub clients: Option<ClientAuth>,
+    /// Further lines at the top of every policy.
+    pub top_lines: String,
     /// Further lines of every relay's section.
     pub relay_lines: String,
     /// Further lines of every client's section.
     pub client_lines: String,
     /// Whether all keys are written into `keys` in each host's folder.
     pub key_log: bool,
+    /// Name servers that the exits tell their clients of.
+    pub dns: Vec<String>,
+    /// Hosts with a service manager, which keeps sockets open while no daemon runs.
+    pub managed: BTreeSet<String>,
+    /// Whether clients find out their own address, and follow it.
+    pub roaming: bool,
     /// Level of the logs.
     pub log: Option<String>,
 }
@@ -107,7 +117,14 @@ impl Plan {
         !self.foreign.contains_key(relay)
     }
 
+    /// The lines of an exit.
+    fn exit(&self) -> String {
+        let dns: Vec<String> = self.dns.iter().map(|server| format!("\"{server}\"")).collect();
+        format!("  exit: {{ dns: [{}] }}\n", dns.join(", "))
+    }
+
     fn client_policy(&self, client: &str, address: std::net::Ipv4Addr) -> String {
+        let address = if self.roaming { "auto".to_owned() } else { address.to_string() };
         let mut text = format!("client:\n  address: {address}\n  kill_switch: {}\n", self.kill_switch);
         text.push_str(&self.client_lines);
         let circuits: Vec<_> = self.circuits.iter().filter(|circuit| circuit.client == client).collect();
@@ -127,18 +144,36 @@ impl Plan {
     }
 }
 
+/// The network document, and who signs it.
+#[derive(Debug)]
+pub(super) struct Published {
+    operator: PrivateKey,
+    pub(super) document: Document,
+}
+
+impl Published {
+    /// The document as a file, signed.
+    pub(super) fn text(&self) -> Result<String, LabError> {
+        let name = OPERATOR.parse().map_err(failed)?;
+        let signature = self.operator.sign(&self.document, name);
+        let text = edit::add_signature(&self.document.to_yaml(), &signature).map_err(failed)?;
+        Network::parse(&text).map_err(failed)?;
+        Ok(text)
+    }
+}
+
 fn key() -> Result<PrivateKey, LabError> {
     let mut seed = [0; 32];
     getrandom(&mut seed, GetRandomFlags::empty()).map_err(|error| LabError::Files(error.to_string()))?;
     PrivateKey::generate(&mut Seeded::new(seed)).map_err(failed)
 }
 
-fn failed(error: impl std::fmt::Display) -> LabError {
+pub(super) fn failed(error: impl std::fmt::Display) -> LabError {
     LabError::Files(error.to_string())
 }
 
 /// Writes every host's files.
-pub(super) fn write(net: &Net, plan: &Plan) -> Result<Vec<Relay>, LabError> {
+pub(super) fn write(net: &Net, plan: &Plan) -> Result<Published, LabError> {
     let operator = key()?;
     let mut relays = Vec::new();
     for node in net.relays() {
@@ -165,7 +200,7 @@ pub(super) fn write(net: &Net, plan: &Plan) -> Result<Vec<Relay>, LabError> {
             clients,
             pool: offered.pool,
             // libreswan has no addresses of IPv6 for clients.
-            pool6: offered.pool6.filter(|_| offered.exit && software == Software::Ippriv),
+            pool6: offered.pool6.filter(|_| offered.exit && software != Software::Libreswan),
             roles,
             exit: offered.exit.then(ExitSummary::default),
             operator: None,
@@ -173,7 +208,6 @@ pub(super) fn write(net: &Net, plan: &Plan) -> Result<Vec<Relay>, LabError> {
             neighbours: Neighbours::All,
         });
     }
-    let name = OPERATOR.parse().map_err(failed)?;
     let document = Document {
         network: "lab".parse().map_err(failed)?,
         serial: 1,
@@ -183,10 +217,9 @@ pub(super) fn write(net: &Net, plan: &Plan) -> Result<Vec<Relay>, LabError> {
         threshold: 1,
         relays,
     };
-    let signature = operator.sign(&document, name);
-    let text = edit::add_signature(&document.to_yaml(), &signature).map_err(failed)?;
-    Network::parse(&text).map_err(failed)?;
-    let described = document.relays;
+    let published = Published { operator, document };
+    let text = published.text()?;
+    let operator = published.operator.public();
     let relays: BTreeSet<&str> =
         net.relays().map(|node| node.name()).filter(|name| plan.runs(name)).collect();
     let hosts: BTreeSet<&str> = relays.iter().copied().chain(plan.clients()).collect();
@@ -200,13 +233,14 @@ pub(super) fn write(net: &Net, plan: &Plan) -> Result<Vec<Relay>, LabError> {
             "network: {NETWORK}\ntrust:\n  operators: {{ {OPERATOR}: \"{}\" }}\n  threshold: 1\n\
              control: {{ socket: {folder}/{SOCKET} }}\nlog: {{ level: {level} }}\n\
              runtime_directory: {folder}\nstate_directory: {folder}/state\n",
-            operator.public(),
+            operator,
         );
+        policy.push_str(&plan.top_lines);
         if plan.classical {
             policy.push_str("ciphers:\n  default: { post_quantum: false }\n");
         }
         if relays.contains(host) {
-            let exit = if node.relay().is_some_and(|relay| relay.exit) { "  exit: {}\n" } else { "" };
+            let exit = if node.relay().is_some_and(|relay| relay.exit) { plan.exit() } else { String::new() };
             let _ =
                 write!(policy, "relay:\n  name: {host}\n  identity: {IDENTITY}\n{exit}{}", plan.relay_lines);
             policy.push_str(&secrets(node, plan)?);
@@ -216,7 +250,7 @@ pub(super) fn write(net: &Net, plan: &Plan) -> Result<Vec<Relay>, LabError> {
         }
         node.write_file(POLICY, policy.as_bytes())?;
     }
-    Ok(described)
+    Ok(published)
 }
 
 /// Writes the secrets a relay shares with neighbours, and the lines of its policy that name the files.

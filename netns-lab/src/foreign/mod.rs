@@ -17,7 +17,7 @@ use crate::net::{NetError, Node};
 
 pub use bundle::{Bundle, BundleError, LIBRESWAN, STRONGSWAN, TSHARK};
 pub use home::File;
-pub use libreswan::{Libreswan, LibreswanKeys};
+pub use libreswan::{KeyKind, Libreswan, LibreswanKeys};
 pub use sas::{ChildSa, IkeSa};
 pub use strongswan::StrongSwan;
 
@@ -43,6 +43,26 @@ pub enum Daemon<'net> {
     Libreswan(Libreswan<'net>),
 }
 
+/// A daemon's counts of messages that only ask or say that somebody is there.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Liveness {
+    /// How often it asked.
+    pub asked: u64,
+    /// How often it answered.
+    pub answered: u64,
+}
+
+impl Liveness {
+    /// Reads them where each is in a line with its name before and a sign between.
+    fn read(text: &str, [asked, answered]: [&str; 2], sign: char) -> Self {
+        let count = |name: &str| {
+            let mut values = text.lines().filter_map(|line| line.split_once(sign));
+            values.find(|(key, _)| key.trim() == name).and_then(|(_, value)| value.trim().parse().ok())
+        };
+        Self { asked: count(asked).unwrap_or(0), answered: count(answered).unwrap_or(0) }
+    }
+}
+
 impl Daemon<'_> {
     /// All IKE SAs.
     ///
@@ -52,6 +72,17 @@ impl Daemon<'_> {
         match self {
             Self::StrongSwan(daemon) => daemon.sas(),
             Self::Libreswan(daemon) => daemon.sas(),
+        }
+    }
+
+    /// How often it has asked peers whether they are there, and answered that.
+    ///
+    /// # Errors
+    /// [`ForeignError`] when it does not answer.
+    pub fn liveness(&self) -> Result<Liveness, ForeignError> {
+        match self {
+            Self::StrongSwan(daemon) => daemon.liveness(),
+            Self::Libreswan(daemon) => daemon.liveness(),
         }
     }
 

@@ -11,7 +11,7 @@ use ippriv::network::{
     ClientAuth, Ed25519Key, ExitSummary, IdentityKey, Neighbours, Relay, Role, Software, Weight,
 };
 
-use super::{Daemon, File, ForeignError, LibreswanKeys, StrongSwan};
+use super::{Daemon, File, ForeignError, KeyKind, LibreswanKeys, StrongSwan};
 use crate::net::{Net, Node};
 
 /// The key that clients show to strongSwan: everybody knows it.
@@ -51,6 +51,8 @@ pub struct Plan<'a> {
     pub overlays: &'a [(&'a str, &'a str)],
     /// Relays with our own software, which may be neighbours.
     pub ours: &'a [Relay],
+    /// Files besides those of the export, for all daemons of that kind.
+    pub settings: &'a [(Software, File)],
 }
 
 /// Relays whose keys are made, and whose daemons do not run yet.
@@ -76,7 +78,7 @@ impl<'net> Relays<'net> {
     /// # Errors
     /// [`ForeignError`] with the log of the daemon that fails.
     pub fn start(net: &'net Net, plan: &Plan<'_>) -> Result<Self, ForeignError> {
-        Pending::prepare(net, plan.software, &plan.clients)?.start(net, plan)
+        Pending::prepare(net, plan.software, &plan.clients, KeyKind::default())?.start(net, plan)
     }
 
     /// The relay called `name`.
@@ -124,10 +126,11 @@ impl<'net> Pending<'net> {
         net: &'net Net,
         software: &[(&str, Software)],
         clients: &ClientAuth,
+        libreswan: KeyKind,
     ) -> Result<Self, ForeignError> {
         let mut prepared = Vec::new();
         for (number, (name, software)) in (1..).zip(software) {
-            prepared.extend(prepare(net.node(name)?, *software, number, clients)?);
+            prepared.extend(prepare(net.node(name)?, *software, (number, libreswan), clients)?);
         }
         Ok(Self { prepared })
     }
@@ -147,7 +150,7 @@ impl<'net> Pending<'net> {
         for one in self.prepared {
             let neighbours = neighbours(plan, &relays, &one.relay)?;
             let export = ForeignRelay { relay: &one.relay, neighbours }.export()?;
-            let host = one.start(export)?;
+            let host = one.start(export, plan.settings)?;
             running.insert(host.relay.name.to_string(), host);
         }
         let relays = Relays { running };
@@ -185,7 +188,7 @@ impl ForeignHost<'_> {
 fn prepare<'net>(
     node: Node<'net>,
     software: Software,
-    number: u8,
+    (number, libreswan): (u8, KeyKind),
     clients: &ClientAuth,
 ) -> Result<Option<Prepared<'net>>, ForeignError> {
     let (key, identity, clients) = match software {
@@ -195,7 +198,7 @@ fn prepare<'net>(
             (PrivateKey::Seed(seed), ed25519(&seed), published()?)
         }
         Software::Libreswan => {
-            let keys = LibreswanKeys::generate(node)?;
+            let keys = LibreswanKeys::generate(node, libreswan)?;
             let public = keys.public().clone();
             (PrivateKey::Nss(keys), Ok(public), clients.clone())
         }
@@ -243,7 +246,8 @@ fn entry(
         software,
         clients,
         pool: offer.pool,
-        pool6: None,
+        // libreswan has no addresses of IPv6 for clients.
+        pool6: offer.pool6.filter(|_| offer.exit && software == Software::Strongswan),
         roles: roles.collect::<BTreeSet<_>>(),
         exit: offer.exit.then(ExitSummary::default),
         operator: None,
@@ -295,8 +299,10 @@ pub fn pair_psk_text(left: &str, right: &str) -> String {
 }
 
 impl<'net> Prepared<'net> {
-    fn start(self, export: Export) -> Result<ForeignHost<'net>, ForeignError> {
-        let mut files = Vec::new();
+    fn start(self, export: Export, settings: &[(Software, File)]) -> Result<ForeignHost<'net>, ForeignError> {
+        let software = self.relay.software;
+        let mut files: Vec<File> =
+            settings.iter().filter(|(kind, _)| *kind == software).map(|(_, file)| file.clone()).collect();
         for file in &export.files {
             if file.path.ends_with("/relay-up") {
                 let script = self.node.write_file("relay-up", file.text().as_bytes())?;

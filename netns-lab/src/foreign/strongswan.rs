@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::sas::{self, IkeSa};
-use super::{File, ForeignError, Home, STRONGSWAN};
+use super::{File, ForeignError, Home, Liveness, STRONGSWAN};
 use crate::net::{Background, Node};
 
 /// How long charon may take to start or to end.
@@ -99,12 +99,26 @@ impl<'net> StrongSwan<'net> {
         self.told(&["--terminate", "--ike", connection, "--timeout", TIMEOUT])
     }
 
+    /// Deletes the IKE SA of that number and all that was made through it.
+    ///
+    /// # Errors
+    /// [`ForeignError::Refused`] when there is none.
+    pub fn delete(&self, number: u32) -> Result<(), ForeignError> {
+        self.told(&["--terminate", "--ike-id", &number.to_string(), "--timeout", TIMEOUT])
+    }
+
     /// All IKE SAs.
     ///
     /// # Errors
     /// [`ForeignError`] when charon does not answer.
     pub fn sas(&self) -> Result<Vec<IkeSa>, ForeignError> {
         Ok(sas::from_swanctl(&self.swanctl(&["--list-sas", "--raw"])?))
+    }
+
+    /// Its counts of INFORMATIONAL exchanges; deletions are among them.
+    pub(super) fn liveness(&self) -> Result<Liveness, ForeignError> {
+        let said = self.swanctl(&["--counters"])?;
+        Ok(Liveness::read(&said, ["info-out-req", "info-in-req"], ':'))
     }
 
     fn told(&self, arguments: &[&str]) -> Result<(), ForeignError> {

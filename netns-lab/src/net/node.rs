@@ -3,6 +3,7 @@
 use std::fs::{self, OpenOptions};
 use std::io::Write as _;
 use std::net::{Ipv4Addr, Ipv6Addr};
+use std::os::fd::OwnedFd;
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 use std::thread;
@@ -115,6 +116,16 @@ impl<'net> Node<'net> {
     pub fn spawn(&self, argv: &[&str]) -> Result<Background, NetError> {
         create_folder(&self.folder())?;
         self.program(argv).spawn(&self.folder())
+    }
+
+    /// The same with an open file as the program's standard input.
+    ///
+    /// # Errors
+    ///
+    /// It could not be started.
+    pub fn spawn_given(&self, argv: &[&str], file: OwnedFd) -> Result<Background, NetError> {
+        create_folder(&self.folder())?;
+        self.program(argv).given(file).spawn(&self.folder())
     }
 
     /// Runs a closure in the node's namespace, on a thread of its own.

@@ -2,6 +2,7 @@
 
 use std::fs::{self, File};
 use std::io::{self, Write};
+use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -40,11 +41,12 @@ pub(super) struct Program {
     node: Option<String>,
     argv: Vec<String>,
     input: Option<String>,
+    given: Option<OwnedFd>,
 }
 
 impl Program {
     pub(super) fn new(node: Option<&str>, program: &str) -> Self {
-        Self { node: node.map(str::to_owned), argv: vec![program.to_owned()], input: None }
+        Self { node: node.map(str::to_owned), argv: vec![program.to_owned()], input: None, given: None }
     }
 
     pub(super) fn args(mut self, arguments: &[&str]) -> Self {
@@ -54,6 +56,12 @@ impl Program {
 
     pub(super) fn input(mut self, input: String) -> Self {
         self.input = Some(input);
+        self
+    }
+
+    /// An open file as standard input, of programs in the background.
+    pub(super) fn given(mut self, file: OwnedFd) -> Self {
+        self.given = Some(file);
         self
     }
 
@@ -95,7 +103,14 @@ impl Program {
             File::create(path).map_err(|source| NetError::File { path: path.clone(), source })
         };
         let (out, err) = (create(&stdout)?, create(&stderr)?);
-        let child = self.within(|| self.command().stdin(Stdio::null()).stdout(out).stderr(err).spawn())?;
+        let stdin = match self.given.as_ref().map(OwnedFd::try_clone) {
+            None => Stdio::null(),
+            Some(Ok(given)) => given.into(),
+            Some(Err(source)) => {
+                return Err(NetError::NotStarted { node: self.place(), command: self.line(), source });
+            }
+        };
+        let child = self.within(|| self.command().stdin(stdin).stdout(out).stderr(err).spawn())?;
         Ok(Background { child, node: self.place(), command: self.line(), stdout, stderr })
     }
 

@@ -15,18 +15,18 @@ use rustix::rand::{GetRandomFlags, getrandom};
 use crate::deal::{self, DealError};
 
 /// A source of choices: xorshift64* (Vigna 2014) seeded by the kernel.
-pub(super) struct Dice(u64);
+pub(crate) struct Dice(u64);
 
 impl Dice {
     /// Series of different numbers give different choices.
-    pub(super) fn seeded(series: u64) -> io::Result<Self> {
+    pub(crate) fn seeded(series: u64) -> io::Result<Self> {
         let mut seed = [0; 8];
         getrandom(&mut seed, GetRandomFlags::empty())?;
         Ok(Self(u64::from_ne_bytes(seed).wrapping_add(series << 32) | 1))
     }
 
     /// A number from 0 to `end - 1`.
-    pub(super) fn below(&mut self, end: u32) -> u32 {
+    pub(crate) fn below(&mut self, end: u32) -> u32 {
         self.0 ^= self.0 >> 12;
         self.0 ^= self.0 << 25;
         self.0 ^= self.0 >> 27;

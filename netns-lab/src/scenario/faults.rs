@@ -3,9 +3,9 @@
 use std::error::Error;
 use std::fs;
 
-use ippriv::id::Spi;
+use ippriv::id::{LinkName, ProcessId, Spi};
 use ippriv::plan::{Cause, Ending, Failure, Object, Op, OpError, Outcome};
-use ippriv::state::{Current, State};
+use ippriv::state::{Current, Link, State};
 use ipprivd::driver::{self, Planned};
 use ipprivd::kernel::{Kernel, KernelError, LinuxKernel};
 
@@ -55,6 +55,10 @@ struct FaultyKernel {
 const ERROR: OpError = OpError::Refused { errno: 5, text: None };
 
 impl Kernel for FaultyKernel {
+    fn lend(&mut self, link: &Link, process: ProcessId, name: &LinkName) -> Result<(), OpError> {
+        LinuxKernel.lend(link, process, name)
+    }
+
     fn dump(&mut self, desired: &State) -> Result<Current, KernelError> {
         LinuxKernel.dump(desired)
     }

@@ -1,10 +1,15 @@
 //! Circuits that IKEv2 builds: `ipprivd` on every relay and on the client, and no key dealt out beforehand.
 
+mod address;
 mod death;
 mod flow;
+mod inside;
 mod kill;
+mod nat;
 mod paths;
 mod rekey;
+mod reload;
+mod run;
 mod wire;
 
 use std::error::Error;
@@ -55,10 +60,40 @@ pub(super) const ALL: &[Scenario] = &[
         about: "daemons die at 50 moments of builds",
         run: kill::while_building,
     },
+    Scenario {
+        name: "ike-nat",
+        about: "a client behind a NAT, which forgets it again and again",
+        run: nat::followed,
+    },
+    Scenario {
+        name: "ike-nat-kill",
+        about: "neither end of UDP encapsulation loses a packet when its daemon dies",
+        run: nat::killed,
+    },
+    Scenario {
+        name: "ike-address",
+        about: "a client's address changes, and its circuit is built again",
+        run: address::run,
+    },
+    Scenario { name: "ike-reload", about: "files are read again under load", run: reload::run },
+    Scenario { name: "ike-ipv6", about: "a destination is reached over both families", run: inside::ipv6 },
+    Scenario { name: "ike-narrow", about: "narrow links let everything through", run: inside::narrow },
     Scenario { name: "ike-flush", about: "daemons leave nothing behind when told so", run: kill::flushed },
     Scenario { name: "ike-hop-death", about: "relays die, and circuits take others", run: death::hop },
     Scenario { name: "ike-loss", about: "circuits are built over links that lose packets", run: paths::loss },
+    Scenario {
+        name: "ike-exits",
+        about: "a relay that is an exit serves as entry and middle too",
+        run: paths::exits,
+    },
     Scenario { name: "ike-many", about: "twenty circuits at once", run: paths::many },
+    Scenario {
+        name: "ike-run",
+        about: "a command on a circuit has that and nothing else",
+        run: run::commands,
+    },
+    Scenario { name: "ike-run-ends", about: "nor has it when the circuit or a daemon goes", run: run::ends },
+    Scenario { name: "ike-run-dns", about: "and names are looked up through the exit", run: run::names },
     Scenario { name: "ike-wire", about: "what each link shows of a circuit built by IKEv2", run: wire::run },
 ];
 

@@ -4,7 +4,7 @@
 
 mod circuits;
 mod command;
-mod dice;
+pub(crate) mod dice;
 mod digest;
 mod faults;
 mod first_network;
@@ -63,6 +63,7 @@ impl Scenario {
 pub const ALL: &[&[Scenario]] = &[
     circuits::ALL,
     ike::ALL,
+    crate::soak::ALL,
     tshark::ALL,
     pair::ALL,
     links::ALL,
@@ -78,6 +79,9 @@ pub const ALL: &[&[Scenario]] = &[
     secrets::ALL,
     interop::ALL[0],
     interop::ALL[1],
+    interop::ALL[2],
+    interop::ALL[3],
+    interop::ALL[4],
 ];
 
 /// All scenarios, one after the other.
@@ -144,7 +148,7 @@ pub fn run(runner: &dyn Runner, scenario: &Scenario, seed: u64) -> Result<Report
     said.push_str(&String::from_utf8_lossy(&stderr));
     if code != 0 || verdicts.is_empty() {
         let evidence = format!("exit code {code}, {} verdicts; {}", verdicts.len(), said.trim());
-        verdicts.push(Verdict { name: "reports".into(), pass: false, evidence });
+        verdicts.push(Verdict { name: "reports".into(), pass: false, evidence, cells: Vec::new() });
     }
     Ok(Report { verdicts, said, wall })
 }

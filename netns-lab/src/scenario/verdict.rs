@@ -4,6 +4,8 @@ use std::fmt::Display;
 
 use serde::{Deserialize, Serialize};
 
+use super::interop::Place;
+
 /// One thing that had to be so.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
 pub struct Verdict {
@@ -13,6 +15,9 @@ pub struct Verdict {
     pub pass: bool,
     /// What was seen.
     pub evidence: String,
+    /// What it says something of in the matrix of other people's daemons.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub cells: Vec<Place>,
 }
 
 /// Verdicts in the making.
@@ -32,7 +37,21 @@ impl Verdicts {
     pub fn check(&mut self, name: impl Display, pass: bool, evidence: impl Display) {
         let name =
             if self.context.is_empty() { name.to_string() } else { format!("{}: {name}", self.context) };
-        self.list.push(Verdict { name, pass, evidence: evidence.to_string() });
+        self.list.push(Verdict { name, pass, evidence: evidence.to_string(), cells: Vec::new() });
+    }
+
+    /// Adds a verdict that says something of cells of the matrix of other people's daemons.
+    pub fn check_cells(
+        &mut self,
+        cells: impl IntoIterator<Item = Place>,
+        name: impl Display,
+        pass: bool,
+        evidence: impl Display,
+    ) {
+        self.check(name, pass, evidence);
+        if let Some(verdict) = self.list.last_mut() {
+            verdict.cells.extend(cells);
+        }
     }
 
     /// Adds a verdict that two values are equal.

@@ -1,8 +1,11 @@
 //! What the owner tells the endpoint to do. Commands about a connection that is gone do nothing.
 
+use std::net::SocketAddr;
+
 use zeroize::Zeroizing;
 
 use super::{Endpoint, Entry};
+use crate::id::Spi;
 use crate::ike::event::{ChildAnswer, ChildId, ChildKeys, ChildRefusal, Path, PeerAuthenticated, SaHandle};
 use crate::ike::sa::{Connecting, Cx, Established, Sa};
 use crate::ike::settings::{Connect, PeerTable, Settings};
@@ -60,6 +63,15 @@ impl Endpoint {
             sa.heard(cx);
             Sa::Established(sa)
         });
+    }
+
+    /// Says that the kernel has let in a packet through the child SA that we receive through by `spi`, and that it
+    /// came from `remote`: a NAT may have changed its mind (RFC 7296 §2.23).
+    /// [`crate::ike::Event::PathChanged`] follows when the peer is one that is followed.
+    pub fn packet_from(&mut self, now: Instant, spi: Spi, remote: SocketAddr) {
+        if let Some(handle) = self.spis.find_child(spi) {
+            self.established(now, handle, |sa, cx| sa.packet_from(cx, spi, remote));
+        }
     }
 
     /// Ends a connection. Its children are gone at once; [`crate::ike::Event::Closed`] follows when the peer

@@ -107,6 +107,20 @@ mod tests {
     }
 
     #[test]
+    fn no_more_name_servers_than_anybody_needs_and_none_of_a_wrong_length() {
+        let servers = |kind, count: u8, length: usize| {
+            (0..count).map(move |last| Attribute { kind, data: vec![last; length] })
+        };
+        let v4 = AttributeType::INTERNAL_IP4_DNS;
+        let attributes = servers(v4, 3, 3).chain(servers(v4, 50, 4)).chain(servers(v4, 1, 16)).collect();
+        let found = given(&Configuration { kind: CpType::REPLY, attributes });
+        assert_eq!(found.dns.len(), MOST_DNS);
+        assert_eq!(found.dns.last(), Some(&"7.7.7.7".parse().unwrap()));
+        let attributes = servers(AttributeType::INTERNAL_IP6_DNS, 2, 15).collect();
+        assert!(given(&Configuration { kind: CpType::REPLY, attributes }).dns.is_empty());
+    }
+
+    #[test]
     fn one_address_of_a_family_and_none_of_a_wrong_length() {
         let attribute =
             |data: &[u8]| Attribute { kind: AttributeType::INTERNAL_IP4_ADDRESS, data: data.to_vec() };

@@ -15,7 +15,8 @@ mod reassembly;
 mod retry;
 mod selectors;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 
 pub(super) use accepting::{Accepting, Refused};
 pub(super) use connecting::Connecting;
@@ -49,7 +50,7 @@ pub(super) struct Cx<'a> {
 #[derive(Debug, Default)]
 pub(super) struct Spis {
     ike: BTreeMap<IkeSpi, SaHandle>,
-    esp: BTreeSet<Spi>,
+    esp: BTreeMap<Spi, SaHandle>,
 }
 
 /// How far a connection is.
@@ -135,9 +136,10 @@ impl Cx<'_> {
     /// An ESP SPI of our own, kept until [`Self::release_esp`].
     pub(super) fn new_esp_spi(&mut self) -> Spi {
         loop {
-            match Spi::try_from(self.entropy.u32()) {
-                Ok(spi) if self.spis.esp.insert(spi) => return spi,
-                Ok(_) | Err(_) => {}
+            let Ok(spi) = Spi::try_from(self.entropy.u32()) else { continue };
+            if let Entry::Vacant(free) = self.spis.esp.entry(spi) {
+                free.insert(self.handle);
+                return spi;
             }
         }
     }
@@ -149,12 +151,12 @@ impl Cx<'_> {
     /// Takes SPIs from a snapshot into use.
     pub(super) fn claim(&mut self, ike: &[IkeSpi], esp: &[Spi]) -> bool {
         if ike.iter().any(|spi| self.spis.ike.contains_key(spi))
-            || esp.iter().any(|spi| self.spis.esp.contains(spi))
+            || esp.iter().any(|spi| self.spis.esp.contains_key(spi))
         {
             return false;
         }
         self.spis.ike.extend(ike.iter().map(|spi| (*spi, self.handle)));
-        self.spis.esp.extend(esp);
+        self.spis.esp.extend(esp.iter().map(|spi| (*spi, self.handle)));
         true
     }
 
@@ -169,5 +171,10 @@ impl Cx<'_> {
 impl Spis {
     pub(super) fn find(&self, spi: IkeSpi) -> Option<SaHandle> {
         self.ike.get(&spi).copied()
+    }
+
+    /// The connection with the child SA that we receive through by this SPI.
+    pub(super) fn find_child(&self, spi: Spi) -> Option<SaHandle> {
+        self.esp.get(&spi).copied()
     }
 }

@@ -228,10 +228,13 @@ fn firewall(text: &mut String, relay: &ForeignRelay<'_>, name: InterfaceName) {
         rule("    }");
         rule("    chain last {");
         rule("        type filter hook postrouting priority srcnat + 1; policy accept;");
-        rule("        # What connection tracking left alone has kept an address of the pool.");
-        rule(&format!("        ip saddr {pool} oifname != {tunnels} drop"));
+        rule(
+            "        # What connection tracking left alone has kept an address of the pool. Packets that a tunnel",
+        );
+        rule("        # encrypts come by here a second time, on the uplink already.");
+        rule(&format!("        ip saddr {pool} oifname != {tunnels} rt ipsec missing drop"));
         if let Some(pool6) = relay.relay.pool6 {
-            rule(&format!("        ip6 saddr {pool6} oifname != {tunnels} drop"));
+            rule(&format!("        ip6 saddr {pool6} oifname != {tunnels} rt ipsec missing drop"));
         }
         rule("    }");
     }

@@ -11,7 +11,8 @@ use crate::network::{IdentityKey, Relay, Software};
 /// pluto's unit.
 const SERVICE: &str = "ipsec.service";
 /// IKE suites, the preferred first.
-const IKE: &str = "aes_gcm128-sha2_256-dh31,aes_gcm256-sha2_512-dh19,chacha20_poly1305-sha2_256-dh31";
+const IKE: &str = "aes_gcm128-sha2_256-dh31,aes_gcm128-sha2_256-dh19,aes_gcm256-sha2_512-dh19,\
+                   chacha20_poly1305-sha2_256-dh31";
 /// The same of ESP. When rekeying pluto insists on a key exchange, that of the IKE SA, whatever is written here.
 const ESP: &str = "aes_gcm128,aes_gcm256,chacha20_poly1305,aes128-sha2_256";
 
@@ -57,7 +58,7 @@ struct Keyword {
 fn keyword(key: &IdentityKey) -> Option<Keyword> {
     let value = key::libreswan_key(key)?;
     let rsa = matches!(key, IdentityKey::Rsa(_));
-    let (auth, key) = if rsa { ("rsa-sha2", "rsasigkey") } else { ("ecdsa", "ecdsakey") };
+    let (auth, key) = if rsa { ("rsasig", "rsasigkey") } else { ("ecdsa", "ecdsakey") };
     Some(Keyword { auth, key, value })
 }
 

@@ -184,6 +184,7 @@ impl Node {
             relay: address,
             address: None,
             address6: None,
+            dns: Vec::new(),
             encapsulation: None,
             tunnel: Tunnel::default(),
             done: false,
@@ -223,6 +224,7 @@ impl Node {
                 IpAddr::V6(address) => Some(address),
                 IpAddr::V4(_) => None,
             });
+            state.dns = if last { keys.given.dns.clone() } else { Vec::new() };
             if state.address.is_none() {
                 return self.ike.child_installed(now, sa, keys.child, Err(ChildRefusal::NoAddress));
             }
@@ -318,6 +320,8 @@ impl Node {
             Stage::Building { .. } | Stage::Open => {}
         }
         circuit.enter(Stage::Closing { until: now + CLOSING }, now);
+        let reason = circuit.reason.clone().unwrap_or_else(|| "the circuit was closed".to_owned());
+        self.end_lending(number, &reason);
         self.kernel.push(Part::Base, Then::Nothing);
         self.forget_circuit(number);
         self.close_last_layer(number);

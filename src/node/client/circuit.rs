@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use super::super::CommandId;
 use super::super::relay::ports;
 use super::super::tunnel::Tunnel;
+use super::Lent;
 use super::verdict::Suspect;
 use crate::ike::{EspPorts, SaHandle, SocketId};
 use crate::network::Name;
@@ -77,6 +78,9 @@ pub(in crate::node) struct HopState {
     pub(in crate::node) address: Option<IpAddr>,
     /// The same of IPv6 at the exit.
     pub(in crate::node) address6: Option<Ipv6Addr>,
+    /// The name servers that it told of, if it is the exit.
+    #[serde(default)]
+    pub(in crate::node) dns: Vec<IpAddr>,
     /// UDP encapsulation, of the first layer.
     pub(in crate::node) encapsulation: Option<EspPorts>,
     /// Its SAs.
@@ -118,6 +122,8 @@ pub(in crate::node) struct Circuit {
     pub(in crate::node) failures: u32,
     /// The relay that does not answer, while it is open.
     pub(super) suspect: Option<Suspect>,
+    /// Who uses it instead of this host.
+    pub(in crate::node) lent: Option<Lent>,
 }
 
 impl Circuit {
@@ -141,6 +147,7 @@ impl Circuit {
             closing: Vec::new(),
             failures: 0,
             suspect: None,
+            lent: None,
         }
     }
 
@@ -190,6 +197,7 @@ impl Circuit {
         let open = self.stage == Stage::Open && done == self.path.len();
         let stage = match self.stage {
             Stage::Idle(_) => return None,
+            Stage::Open if open && self.lent.is_some() => telescope::Stage::Lent,
             Stage::Open if open => telescope::Stage::Open,
             // a relay whose layer is gone already has to hear of it through the layers before it
             Stage::Open | Stage::Closing { .. } => {
@@ -208,7 +216,7 @@ impl Circuit {
                 encapsulation: hop.encapsulation.map(ports),
             })
         });
-        let traffic = if open { self.spec.traffic.clone() } else { Vec::new() };
+        let traffic = if stage == telescope::Stage::Open { self.spec.traffic.clone() } else { Vec::new() };
         Some(Telescope {
             number: self.number,
             hops: hops.collect(),

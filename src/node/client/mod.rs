@@ -3,6 +3,7 @@
 mod build;
 mod circuit;
 mod command;
+mod lend;
 mod select;
 mod verdict;
 
@@ -21,6 +22,7 @@ use crate::telescope::mtu::{self, Layer};
 use crate::telescope::{CircuitNumber, Client};
 use crate::time::Instant;
 pub(super) use circuit::{Circuit, HopState, Stage, Stop};
+pub(super) use lend::Lent;
 
 /// Time before a failed circuit is built again; it doubles up to [`LONGEST_REST`].
 const FIRST_REST: Duration = Duration::from_secs(1);

@@ -4,11 +4,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 use ippriv::control::{Event, Reply};
+use ippriv::id::ProcessId;
 use ippriv::ike::SocketId;
 use ippriv::node::{Binding, CommandId, Node};
 use ippriv::plan::{Object, Op, OpError, Outcome};
 use ippriv::policy::Policy;
-use ippriv::state::{RouteKind, RuleAction, SaId, State};
+use ippriv::state::{Link, NftSetKind, RouteKind, RuleAction, SaId, State};
 
 /// Which operations a kernel refuses, by their number and themselves.
 pub(crate) type Refuses = Box<dyn FnMut(u64, &Op) -> bool>;
@@ -32,6 +33,12 @@ pub(crate) struct Machine {
     /// Counts starts, so that no two use the same randomness.
     pub(crate) starts: u16,
     pub(crate) alive: bool,
+    /// Interfaces in other namespaces, each with the process there.
+    pub(crate) lent: Vec<(Link, ProcessId)>,
+    /// Processes whose end is waited for.
+    pub(crate) watched: BTreeSet<ProcessId>,
+    /// Whether no interface can be moved elsewhere.
+    pub(crate) lends_nothing: bool,
     /// Every SA there ever was.
     made: BTreeSet<SaId>,
 }
@@ -53,8 +60,22 @@ impl Machine {
             address,
             starts: 0,
             alive: true,
+            lent: Vec::new(),
+            watched: BTreeSet::new(),
+            lends_nothing: false,
             made: BTreeSet::new(),
         }
+    }
+
+    /// Makes an interface in another namespace.
+    pub(crate) fn lend(&mut self, link: Link, process: ProcessId) -> Result<(), OpError> {
+        let same = |other: &Link| other.if_id == link.if_id;
+        let here = self.kernel.links.values().any(same);
+        if self.lends_nothing || here || self.lent.iter().any(|(other, _)| same(other)) {
+            return Err(OpError::Refused { errno: 17, text: None });
+        }
+        self.lent.push((link, process));
+        Ok(())
     }
 
     pub(crate) fn is_client(&self) -> bool {
@@ -85,6 +106,7 @@ impl Machine {
                     return Outcome::Failed(OpError::Refused { errno: 12, text: None });
                 }
                 assert!(self.apply(op), "{op}");
+                self.assert_addresses_guarded(op);
                 Outcome::Done
             })
             .collect()
@@ -119,6 +141,24 @@ impl Machine {
                 state.nft = if matches!(op, Op::Delete(_)) { None } else { Some(table) };
                 true
             }
+        }
+    }
+
+    /// Panics if a relay's address is there that the guards of the firewall do not look at.
+    fn assert_addresses_guarded(&self, after: &Op) {
+        let sets = self.kernel.nft.iter().flat_map(|table| &table.sets);
+        let kinds: Vec<_> =
+            sets.filter(|set| set.name.starts_with("handed_out")).map(|set| &set.kind).collect();
+        let known = |address: IpAddr| {
+            kinds.iter().any(|kind| match (kind, address) {
+                (NftSetKind::Ipv4(known), IpAddr::V4(address)) => known.contains(&address),
+                (NftSetKind::Ipv6(known), IpAddr::V6(address)) => known.contains(&address),
+                _ => false,
+            })
+        };
+        let circuits = self.kernel.addresses.keys().filter(|id| id.link.as_str().starts_with("ippc"));
+        for id in circuits {
+            assert!(known(id.prefix.addr()), "no guard looks at {id} after {after}");
         }
     }
 

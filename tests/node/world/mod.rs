@@ -4,6 +4,7 @@
 //! host on its way can read it by then.
 
 mod machine;
+mod nat;
 mod packets;
 mod setup;
 
@@ -21,13 +22,12 @@ use ippriv::policy::Policy;
 use ippriv::state::State;
 use ippriv::time::Instant;
 pub(crate) use machine::Machine;
+use nat::Nat;
 use packets::Way;
 pub(crate) use setup::{Setup, circuit, client_address, key, relay};
 
 /// Time for a datagram from one host to another.
 pub(crate) const DELAY: Duration = Duration::from_millis(10);
-/// The public address of clients behind NAT.
-pub(crate) const NAT: &str = "198.18.200.1";
 
 /// A datagram as somebody between two hosts sees it.
 #[derive(Clone)]
@@ -75,7 +75,7 @@ pub(crate) struct World {
     /// Packets of data that arrived.
     pub(crate) arrived: u64,
     flying: BTreeMap<(Instant, u64), Flying>,
-    ports: Vec<SocketAddr>,
+    mappings: Nat,
     probes: Option<(String, Instant, Duration)>,
     setup: Setup,
     network: Network,
@@ -102,7 +102,7 @@ impl World {
             lost: Vec::new(),
             arrived: 0,
             flying: BTreeMap::new(),
-            ports: Vec::new(),
+            mappings: Nat::default(),
             probes: None,
             network: setup.network(1),
             entropy: Seeded::new([setup.seed; 32]),
@@ -312,6 +312,11 @@ impl World {
                 Output::Journal(Record { key, value: None }) => drop(machine.journal.remove(&key)),
                 Output::Event(event) => machine.events.push(event),
                 Output::Reply(id, reply) => machine.replies.push((id, reply)),
+                Output::Lend { id, circuit, link, process } => {
+                    let result = machine.lend(link, process);
+                    machine.node.handle_input(now, Input::Lent { id, circuit, result });
+                }
+                Output::Watch(process) => drop(machine.watched.insert(process)),
                 Output::KeyLog(_) => {}
             }
             if self.watched {
@@ -405,7 +410,10 @@ impl World {
             Flying::Ike(seen, way) => (seen, way),
             Flying::Data(way) => {
                 match self.unreadable(&way) {
-                    None => self.arrived += 1,
+                    None => {
+                        self.arrived += 1;
+                        self.heard_through(&way);
+                    }
                     Some(why) => self.lost.push(format!("{:?}: {why}", self.now)),
                 }
                 return;
@@ -423,25 +431,6 @@ impl World {
         if let Some((host, socket)) = receiver {
             self.input(&host, Input::Datagram { socket, remote: from, octets: &octets });
         }
-    }
-
-    /// What NAT makes of the addresses of a datagram.
-    fn translate(&mut self, from: SocketAddr, to: SocketAddr) -> (SocketAddr, SocketAddr) {
-        let public: IpAddr = NAT.parse().unwrap();
-        let inside = |address: IpAddr| matches!(address, IpAddr::V4(v4) if v4.octets()[..3] == [198, 18, 0]);
-        if self.nat && inside(from.ip()) {
-            let known = self.ports.iter().position(|port| *port == from);
-            let place = known.unwrap_or_else(|| {
-                self.ports.push(from);
-                self.ports.len() - 1
-            });
-            return (SocketAddr::new(public, 20_000 + u16::try_from(place).unwrap()), to);
-        }
-        if to.ip() == public {
-            let place = usize::from(to.port().wrapping_sub(20_000));
-            return (from, self.ports.get(place).copied().unwrap_or(to));
-        }
-        (from, to)
     }
 
     /// Panics unless every kernel holds exactly what its node says it has to, and both ends of every SA agree.

@@ -12,7 +12,7 @@ use super::World;
 #[derive(Debug, Clone)]
 pub(crate) struct Need {
     pub(super) host: String,
-    sa: SaId,
+    pub(super) sa: SaId,
     key: KeyMaterial,
 }
 
@@ -107,6 +107,9 @@ impl World {
         assert!(all.next().is_none(), "{owner}: two SAs for {to}");
         let peer = sa.id.destination;
         let (host, mut rest) = match self.owner(peer) {
+            None if !self.finds_through(peer, sa.encapsulation) => {
+                return Err(format!("the NAT knows nobody at {peer} by {:?}", sa.encapsulation));
+            }
             None => {
                 let found = self.hosts.iter().find(|(_, host)| {
                     host.is_client() && host.kernel.sas.keys().any(|id| id.spi == sa.id.spi)

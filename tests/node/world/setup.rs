@@ -19,6 +19,8 @@ pub(crate) struct Setup {
     pub(crate) client: String,
     /// More lines of each relay's section.
     pub(crate) relay: String,
+    /// What leaves at each relay: a map of YAML.
+    pub(crate) exit: &'static str,
     /// Length of the prefix of the relays' pools.
     pub(crate) pool: u8,
 }
@@ -33,6 +35,7 @@ impl Default for Setup {
             circuits: String::new(),
             client: String::new(),
             relay: String::new(),
+            exit: "{}",
             pool: 16,
         }
     }
@@ -97,8 +100,8 @@ impl Setup {
     }
 
     pub(crate) fn relay_policy(&self, number: u8) -> Policy {
-        let Self { relay: more, .. } = self;
-        policy(&format!("relay:\n  name: {}\n  identity: id\n  exit: {{}}\n{more}", relay(number)))
+        let Self { relay: more, exit, .. } = self;
+        policy(&format!("relay:\n  name: {}\n  identity: id\n  exit: {exit}\n{more}", relay(number)))
     }
 
     pub(crate) fn client_policy(&self, number: u8) -> Policy {

@@ -69,6 +69,34 @@ pub(super) fn loss(verdicts: &mut Verdicts) -> Outcome {
     show(&lab, &daemons, &ALL[..4], open)
 }
 
+/// A circuit of three exits: the first two keep its packets inside, and its client hidden.
+pub(super) fn exits(verdicts: &mut Verdicts) -> Outcome {
+    let mut text = TOPOLOGY.replace(" LOSS", "");
+    for pool6 in ["'fd00:64::/64'", "'fd00:65::/64'"] {
+        text = text.replace(pool6, &format!("{pool6}, exit: true"));
+    }
+    let lab = Lab::new(&Topology::parse("three exits", &text)?, &[])?;
+    let circuit = CircuitPlan::new("client", &["relay1", "relay2", "relay3"]);
+    let daemons = Daemons::start_all(&lab.net, &Plan::new(vec![circuit]))?;
+    let open = daemons.wait_open("client", OPEN)?;
+    verdicts.check("the circuit opens", open, daemons.log("client")?.lines().last().unwrap_or_default());
+    let server = lab.net.node("server")?;
+    let mut seen =
+        server.spawn(&["tcpdump", "-n", "--immediate-mode", "-U", "-l", "-i", "router3", "icmp"])?;
+    seen.wait_for("listening", OPEN)?;
+    let answers = lab.ping("client", lab.address4("server")?.into(), 5)?;
+    verdicts.equal("answers over IPv4", &answers, &5);
+    let answers6 = lab.ping("client", lab.address6("server")?.into(), 5)?;
+    verdicts.equal("answers over IPv6", &answers6, &5);
+    let exit = format!("IP {} > ", lab.address4("relay3")?);
+    seen.wait_for("echo reply", OPEN)?;
+    let shown = seen.stdout()?;
+    let requests: Vec<&str> = shown.lines().filter(|line| line.contains("echo request")).collect();
+    let hidden = !requests.is_empty() && requests.iter().all(|line| line.contains(&exit));
+    verdicts.check("the server sees the last relay's address", hidden, format!("{requests:?}"));
+    show(&lab, &daemons, &ALL[..4], open && answers == 5 && answers6 == 5)
+}
+
 /// Ten circuits of each of two clients, all at once.
 pub(super) fn many(verdicts: &mut Verdicts) -> Outcome {
     let lab = lab("")?;

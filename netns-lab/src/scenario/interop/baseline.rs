@@ -7,8 +7,8 @@ use std::time::Duration;
 use ippriv::network::{ClientAuth, Software};
 use serde_json::Value;
 
-use super::matrix::{Place, Position};
-use super::telescope::Telescope;
+use super::cells::{Place, Role, What};
+use super::telescope::{Families, Telescope};
 use super::wire::Route;
 use crate::capture::Captures;
 use crate::foreign::relays::{self, Plan, Relays};
@@ -17,7 +17,6 @@ use crate::program;
 use crate::scenario::{Scenario, Verdicts};
 use crate::topology::Topology;
 
-use Position::{Client, Entry, Exit, Middle, Neighbour};
 use Software::{Libreswan, Strongswan};
 
 pub(super) const ALL: &[Scenario] = &[
@@ -38,67 +37,32 @@ pub(super) const ALL: &[Scenario] = &[
     },
 ];
 
-/// In networks without any program of ours.
-pub(super) const COVERS: &[(&str, &[Place])] = &[
-    (
-        "interop-baseline-strongswan",
-        &[
-            Place::stock(Client, Strongswan),
-            Place::stock(Entry, Strongswan),
-            Place::stock(Middle, Strongswan),
-            Place::stock(Exit, Strongswan),
-            Place::stock(Neighbour, Strongswan),
-        ],
-    ),
-    (
-        "interop-baseline-libreswan",
-        &[
-            Place::stock(Client, Libreswan),
-            Place::stock(Entry, Libreswan),
-            Place::stock(Middle, Libreswan),
-            Place::stock(Exit, Libreswan),
-            Place::stock(Neighbour, Libreswan),
-        ],
-    ),
-    (
-        "interop-baseline-mixed",
-        &[
-            Place::stock(Client, Strongswan),
-            Place::stock(Entry, Strongswan),
-            Place::stock(Middle, Libreswan),
-            Place::stock(Exit, Strongswan),
-            Place::stock(Neighbour, Strongswan),
-            Place::stock(Neighbour, Libreswan),
-        ],
-    ),
-];
-
 /// Long enough for a server to start.
 const LIMIT: Duration = Duration::from_secs(10);
 const PINGS: u32 = 3;
 const BYTES: u32 = 100_000;
 
-fn telescope(verdicts: &mut Verdicts, client: Software, chain: &[Software]) -> Result<(), Box<dyn Error>> {
+fn telescope(verdicts: &mut Verdicts, kind: Software, chain: &[Software]) -> Result<(), Box<dyn Error>> {
     let net = Net::build(&Topology::chain(chain.len())?)?;
     let names: Vec<String> = (1..=chain.len()).map(|number| format!("relay{number}")).collect();
     let names: Vec<&str> = names.iter().map(String::as_str).collect();
     let software: Vec<(&str, Software)> = names.iter().copied().zip(chain.iter().copied()).collect();
     let overlays: Vec<(&str, &str)> = names.windows(2).map(|pair| (pair[0], pair[1])).collect();
-    let clients = match client {
+    let clients = match kind {
         Libreswan => ClientAuth::Anonymous,
         Strongswan | Software::Ippriv => relays::published()?,
     };
-    let plan = Plan { software: &software, overlays: &overlays, ours: &[], clients };
+    let plan = Plan { software: &software, overlays: &overlays, ours: &[], clients, settings: &[] };
     let relays = Relays::start(&net, &plan)?;
 
     let captures = Captures::start_all(&net)?;
     let node = net.node("client")?;
-    let mut client = match client {
+    let mut client = match kind {
         Libreswan => Telescope::libreswan(node)?,
-        Strongswan | Software::Ippriv => Telescope::strongswan(node)?,
+        Strongswan | Software::Ippriv => Telescope::strongswan(node, "")?,
     };
     for name in &names {
-        if let Err(error) = client.extend(&relays.get(name)?.relay) {
+        if let Err(error) = client.extend(&relays.get(name)?.relay, Families::V4) {
             let log = client.daemon.log()?;
             return Err(format!("to {name}: {error}\n── log of the client\n{log}{}", relays.logs()?).into());
         }
@@ -115,7 +79,21 @@ fn telescope(verdicts: &mut Verdicts, client: Software, chain: &[Software]) -> R
     pings(verdicts, &client, server.address4().into())?;
     verdicts.context("on the wire");
     Route::new(&net, &names)?.judge(verdicts, &captures.stop()?);
+    verdicts.context("");
+    let good = verdicts.failures() == 0;
+    verdicts.check_cells(cells(kind, chain), "all of it works", good, "among their own");
     Ok(())
+}
+
+/// The cells of a network without any program of ours.
+fn cells(client: Software, chain: &[Software]) -> Vec<Place> {
+    let of = |daemon: &Software, role| Place::new(*daemon, role, What::Stock);
+    let mut cells = vec![of(&client, Role::Client)];
+    if let [entry, middle, exit] = chain {
+        cells.extend([of(entry, Role::Entry), of(middle, Role::Middle), of(exit, Role::Exit)]);
+    }
+    cells.extend(chain.iter().map(|daemon| of(daemon, Role::Neighbour)));
+    cells
 }
 
 fn pings(verdicts: &mut Verdicts, client: &Telescope<'_>, to: IpAddr) -> Result<(), Box<dyn Error>> {

@@ -1,14 +1,17 @@
 //! Networks where some relays run `ipprivd` and others somebody else's daemon.
 
+use std::collections::BTreeMap;
 use std::error::Error;
 use std::thread;
 use std::time::Duration;
 
 use ippriv::network::{ClientAuth, Relay, Software};
+use serde_json::Value;
 
+use super::cells::What;
 use crate::daemons::{self, Daemons};
 use crate::foreign::relays::{self, ForeignHost, Pending, Relays};
-use crate::foreign::{Daemon, ForeignError, IkeSa};
+use crate::foreign::{Daemon, File, ForeignError, IkeSa, KeyKind};
 use crate::net::Net;
 
 /// How long overlays may take: the first attempts find nobody.
@@ -16,11 +19,15 @@ const OVERLAYS: Duration = Duration::from_secs(60);
 /// How long a rekeying may take.
 const REKEY: Duration = Duration::from_secs(10);
 const POLL: Duration = Duration::from_millis(100);
+/// What a kernel holds and has dropped.
+const KERNEL: &str = "awk '$2 > 0' /proc/net/xfrm_stat; ip -o -s xfrm state list nokeys; ip -o xfrm policy; \
+                      ip -s link; nft list ruleset; ip rule; ip route show table all";
 
 /// Running relays of all kinds.
 pub(super) struct Hosts<'net> {
     pub(super) daemons: Daemons<'net>,
     pub(super) foreign: Relays<'net>,
+    net: &'net Net,
 }
 
 /// Which of a relay's connections.
@@ -32,25 +39,53 @@ pub(super) enum Which<'a> {
     Overlay(&'a str),
 }
 
-/// What is replaced.
+/// What of a connection is replaced.
 #[derive(Debug, Clone, Copy)]
-pub(super) enum What {
+pub(super) enum Part {
     /// The ESP SAs.
     Child,
     /// The IKE SA.
     Ike,
 }
 
+/// An overlay as our relay shows it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Overlay {
+    pub(super) state: String,
+    /// The SPIs of its IKE SA.
+    pub(super) ike: String,
+}
+
+impl Part {
+    pub(super) const ALL: [Self; 2] = [Self::Child, Self::Ike];
+
+    pub(super) const fn by_us(self) -> What {
+        match self {
+            Self::Child => What::ChildByUs,
+            Self::Ike => What::IkeByUs,
+        }
+    }
+
+    pub(super) const fn by_them(self) -> What {
+        match self {
+            Self::Child => What::ChildByThem,
+            Self::Ike => What::IkeByThem,
+        }
+    }
+}
+
 impl<'net> Hosts<'net> {
     /// Starts all relays, each the neighbour of every other, and waits for their overlays. `plan` says what else
-    /// is to be in the files of our own.
+    /// is to be in the files of our own, what follows is the kind of key that
+    /// libreswan has, and what files others have besides.
     pub(super) fn start(
         net: &'net Net,
         software: &[(&str, Software)],
         clients: &ClientAuth,
         mut plan: daemons::Plan,
+        (libreswan, settings): (KeyKind, &[(Software, File)]),
     ) -> Result<Self, Box<dyn Error>> {
-        let pending = Pending::prepare(net, software, clients)?;
+        let pending = Pending::prepare(net, software, clients, libreswan)?;
         let foreign = |relay: &Relay| (relay.software, relay.identity.clone(), relay.clients.clone());
         plan.foreign = pending.relays().map(|relay| (relay.name.to_string(), foreign(relay))).collect();
         let pairs: Vec<(&str, &str)> = software
@@ -74,9 +109,10 @@ impl<'net> Hosts<'net> {
         for relay in &ours {
             daemons.start(relay.name.as_str())?;
         }
-        let plan = relays::Plan { software, clients: clients.clone(), overlays: &pairs, ours: &ours };
+        let clients = clients.clone();
+        let plan = relays::Plan { software, clients, overlays: &pairs, ours: &ours, settings };
         let foreign = pending.start(net, &plan)?;
-        let hosts = Self { daemons, foreign };
+        let hosts = Self { daemons, foreign, net };
         if !hosts.daemons.wait_overlays(OVERLAYS)? {
             let mut said = String::from("overlays are not up\n");
             for relay in &ours {
@@ -87,9 +123,72 @@ impl<'net> Hosts<'net> {
         Ok(hosts)
     }
 
+    /// Has a host of ours begin to replace them.
+    pub(super) fn rekey(&self, host: &str, words: &[&str], part: Part) -> Result<(), Box<dyn Error>> {
+        let ike: &[&str] = match part {
+            Part::Child => &[],
+            Part::Ike => &["--ike"],
+        };
+        self.daemons.ippriv(host, &[words, ike].concat())?;
+        Ok(())
+    }
+
+    /// The number of the client's open circuit.
+    pub(super) fn circuit_number(&self) -> Result<u64, Box<dyn Error>> {
+        let circuits = self.daemons.circuits("client")?;
+        let open = circuits.iter().find(|circuit| circuit["state"] == "open");
+        let number = open.and_then(|circuit| circuit["number"].as_u64());
+        Ok(number.ok_or_else(|| format!("found no open circuit, expected one: {circuits:?}"))?)
+    }
+
+    /// Waits until the client has no circuit any more, not even one that is taken down.
+    pub(super) fn wait_for_no_circuit(&self) -> Result<(), Box<dyn Error>> {
+        for _ in 0..OVERLAYS.as_millis() / POLL.as_millis() {
+            if self.daemons.circuits("client")?.is_empty() {
+                return Ok(());
+            }
+            thread::sleep(POLL);
+        }
+        Err(format!("found {:?}, expected no circuit", self.daemons.circuits("client")?).into())
+    }
+
+    /// The overlays of our relays, by relay and neighbour.
+    pub(super) fn overlays(&self) -> Result<BTreeMap<(String, String), Overlay>, Box<dyn Error>> {
+        let mut overlays = BTreeMap::new();
+        for relay in self.daemons.relays().iter().filter(|relay| relay.software == Software::Ippriv) {
+            for overlay in self.daemons.list(relay.name.as_str(), "overlay")? {
+                let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+                let key = (relay.name.to_string(), text(&overlay["relay"]));
+                let sa = &overlay["sa"];
+                let ike = format!("{}-{}", text(&sa["ike_initiator"]), text(&sa["ike_responder"]));
+                overlays.insert(key, Overlay { state: text(&overlay["state"]), ike });
+            }
+        }
+        Ok(overlays)
+    }
+
+    /// Waits until the overlays of our relays are as they should; `false` when they are not in time.
+    pub(super) fn wait_for_overlays(
+        &self,
+        good: impl Fn(&BTreeMap<(String, String), Overlay>) -> bool,
+    ) -> Result<bool, Box<dyn Error>> {
+        for _ in 0..OVERLAYS.as_millis() / POLL.as_millis() {
+            if good(&self.overlays()?) {
+                return Ok(true);
+            }
+            thread::sleep(POLL);
+        }
+        Ok(false)
+    }
+
     /// What all daemons have said.
     pub(super) fn logs(&self, clients: &[&str]) -> Result<String, Box<dyn Error>> {
         let mut text = self.foreign.logs()?;
+        for host in self.foreign.iter() {
+            let node = self.net.node(host.relay.name.as_str())?;
+            text +=
+                &format!("── kernel of {}\n{}", host.relay.name, node.try_run(&["sh", "-c", KERNEL])?.stdout);
+        }
         let ours = self.daemons.relays().iter().filter(|relay| relay.software == Software::Ippriv);
         for name in ours.map(|relay| relay.name.as_str()).chain(clients.iter().copied()) {
             text += &format!("── log of {name}\n{}", self.daemons.log(name)?);
@@ -102,16 +201,16 @@ impl<'net> Hosts<'net> {
 pub(super) fn replaces(
     host: &ForeignHost<'_>,
     which: Which<'_>,
-    what: What,
+    part: Part,
     act: impl FnOnce() -> Result<(), Box<dyn Error>>,
 ) -> Result<Result<(), String>, Box<dyn Error>> {
-    let before = numbers(host, which, what)?;
+    let before = numbers(host, which, part)?;
     if let Err(error) = act() {
         return Ok(Err(error.to_string()));
     }
     let mut now = Vec::new();
     for _ in 0..REKEY.as_millis() / POLL.as_millis() {
-        now = numbers(host, which, what)?;
+        now = numbers(host, which, part)?;
         if !now.is_empty() && !now.iter().any(|number| before.contains(number)) {
             return Ok(Ok(()));
         }
@@ -121,20 +220,50 @@ pub(super) fn replaces(
 }
 
 /// Has the relay's own daemon begin to replace them.
-pub(super) fn rekey(host: &ForeignHost<'_>, which: Which<'_>, what: What) -> Result<(), ForeignError> {
+pub(super) fn rekey(host: &ForeignHost<'_>, which: Which<'_>, part: Part) -> Result<(), ForeignError> {
     let name = connection(host, which);
-    match (&host.daemon, what) {
-        (Daemon::StrongSwan(daemon), What::Child) => {
+    match (&host.daemon, part) {
+        (Daemon::StrongSwan(daemon), Part::Child) => {
             let child = match which {
                 Which::Clients => "telescope",
                 Which::Overlay(_) => "overlay",
             };
             daemon.swanctl(&["--rekey", "--ike", &name, "--child", child]).map(drop)
         }
-        (Daemon::StrongSwan(daemon), What::Ike) => daemon.rekey_ike(&name),
-        (Daemon::Libreswan(daemon), What::Child) => daemon.rekey_child(&name),
-        (Daemon::Libreswan(daemon), What::Ike) => daemon.rekey_ike(&name),
+        (Daemon::StrongSwan(daemon), Part::Ike) => daemon.rekey_ike(&name),
+        (Daemon::Libreswan(daemon), Part::Child) => daemon.rekey_child(&name),
+        (Daemon::Libreswan(daemon), Part::Ike) => daemon.rekey_ike(&name),
     }
+}
+
+/// Has the relay's own daemon delete the IKE SA of a connection: the latest, for it may not know of the death of
+/// others.
+pub(super) fn delete(host: &ForeignHost<'_>, which: Which<'_>) -> Result<(), Box<dyn Error>> {
+    let number = latest(host, which)?.ok_or("found no IKE SA to delete, expected one")?;
+    match &host.daemon {
+        Daemon::StrongSwan(daemon) => daemon.delete(number)?,
+        Daemon::Libreswan(daemon) => daemon.delete(number)?,
+    }
+    Ok(())
+}
+
+/// The daemon's number for the latest IKE SA of a connection that stands.
+pub(super) fn latest(host: &ForeignHost<'_>, which: Which<'_>) -> Result<Option<u32>, ForeignError> {
+    let name = connection(host, which);
+    let sas = host.daemon.sas()?;
+    let standing = sas.iter().filter(|sa| sa.connection == name && sa.established && !sa.children.is_empty());
+    Ok(standing.map(|sa| sa.number).max())
+}
+
+/// Waits until a relay's daemon no longer has an IKE SA; whether it has not.
+pub(super) fn wait_until_gone(host: &ForeignHost<'_>, number: u32) -> Result<bool, ForeignError> {
+    for _ in 0..REKEY.as_millis() / POLL.as_millis() {
+        if !host.daemon.sas()?.iter().any(|sa| sa.number == number && sa.established) {
+            return Ok(true);
+        }
+        thread::sleep(POLL);
+    }
+    Ok(false)
 }
 
 fn connection(host: &ForeignHost<'_>, which: Which<'_>) -> String {
@@ -148,14 +277,14 @@ fn connection(host: &ForeignHost<'_>, which: Which<'_>) -> String {
     }
 }
 
-fn numbers(host: &ForeignHost<'_>, which: Which<'_>, what: What) -> Result<Vec<u32>, ForeignError> {
+fn numbers(host: &ForeignHost<'_>, which: Which<'_>, part: Part) -> Result<Vec<u32>, ForeignError> {
     let name = connection(host, which);
     let sas = host.daemon.sas()?;
     let of = |sa: &&IkeSa| sa.connection == name && sa.established && !sa.children.is_empty();
     let found = sas.iter().filter(of);
-    Ok(match what {
-        What::Ike => found.map(|sa| sa.number).collect(),
-        What::Child => found
+    Ok(match part {
+        Part::Ike => found.map(|sa| sa.number).collect(),
+        Part::Child => found
             .flat_map(|sa| sa.children.iter().filter(|child| child.installed))
             .map(|child| child.spi_in)
             .collect(),

@@ -1,58 +1,25 @@
-//! Which of other people's daemons were seen to work where.
+//! Which of other people's daemons were seen to do what, and where.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use ippriv::network::Software;
 use serde::Serialize;
 
-/// Where somebody else's daemon is in a network.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Position {
-    /// The first relay of a telescope.
-    Entry,
-    /// A relay between.
-    Middle,
-    /// The last relay of a telescope.
-    Exit,
-    /// The other end of a relay's overlay tunnel.
-    Neighbour,
-    /// The client.
-    Client,
-}
-
-/// Whose the other programs in that network are: the client's, or for a client or neighbour the relay's.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Beside {
-    /// Ours: `ipprivd`.
-    Ours,
-    /// Other people's, so that only our export is tried.
-    Stock,
-}
-
-/// A cell of the matrix.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Place {
-    /// Beside whose programs.
-    pub beside: Beside,
-    /// Where.
-    pub position: Position,
-    /// The daemon there.
-    pub software: Software,
-}
+use super::cells::{Place, Role, What};
+use crate::scenario::Verdict;
 
 /// What is known of a cell.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Cell {
-    /// What the scenarios say together.
+    /// What the verdicts say together.
     pub state: State,
     /// The scenarios that tried it.
-    pub scenarios: Vec<&'static str>,
-    /// Why it cannot work.
+    #[serde(skip_serializing_if = "BTreeSet::is_empty")]
+    pub scenarios: BTreeSet<&'static str>,
+    /// Why it cannot be, or need not be tried; the verdict that says that it fails.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub why: Option<&'static str>,
+    pub reason: Option<String>,
 }
 
 /// Whether it works.
@@ -63,14 +30,16 @@ pub enum State {
     #[default]
     Untried,
     /// All who tried say so.
-    Works,
+    Pass,
     /// Somebody says it does not.
-    Fails,
-    /// It cannot, whoever tries.
-    Impossible,
+    Fail,
+    /// It was tried, and refused for the reason that was known.
+    Cannot,
+    /// There is nothing to try.
+    Moot,
 }
 
-/// All cells. Serialized as rows, each with a cell for either daemon.
+/// All cells. Serialized as rows.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(transparent)]
 pub struct Matrix {
@@ -79,89 +48,116 @@ pub struct Matrix {
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 struct Row {
-    position: Position,
-    beside: Beside,
-    strongswan: Cell,
-    libreswan: Cell,
-}
-
-/// What need not be tried.
-const IMPOSSIBLE: &[(Place, &str)] = &[(
-    Place::ours(Position::Client, Software::Libreswan),
-    "our relays prove themselves with Ed25519 keys, which libreswan up to 5.2 cannot check",
-)];
-
-const POSITIONS: [Position; 5] =
-    [Position::Entry, Position::Middle, Position::Exit, Position::Neighbour, Position::Client];
-
-impl Place {
-    /// A daemon in networks with our own programs.
-    #[must_use]
-    pub const fn ours(position: Position, software: Software) -> Self {
-        Self { beside: Beside::Ours, position, software }
-    }
-
-    /// A daemon in networks without them.
-    #[must_use]
-    pub const fn stock(position: Position, software: Software) -> Self {
-        Self { beside: Beside::Stock, position, software }
-    }
+    daemon: Software,
+    role: Role,
+    cells: BTreeMap<What, Cell>,
 }
 
 impl Matrix {
-    /// The matrix of these results: scenarios by name, and whether all was right in them.
+    /// The matrix of these results: scenarios by name, with their verdicts.
     #[must_use]
-    pub fn new(covers: &[(&'static str, &[Place])], passed: &BTreeMap<&str, bool>) -> Self {
-        let mut cells: BTreeMap<Place, Cell> = BTreeMap::new();
-        for (place, why) in IMPOSSIBLE {
-            let cell = Cell { state: State::Impossible, scenarios: Vec::new(), why: Some(why) };
-            cells.insert(*place, cell);
-        }
-        for (scenario, places) in covers {
-            let Some(pass) = passed.get(scenario) else { continue };
-            for place in *places {
-                let cell = cells.entry(*place).or_default();
-                cell.scenarios.push(scenario);
-                cell.state = if *pass && cell.state != State::Fails { State::Works } else { State::Fails };
+    pub fn new<'a>(results: impl IntoIterator<Item = (&'static str, &'a [Verdict])>) -> Self {
+        let mut seen: BTreeMap<Place, Cell> = BTreeMap::new();
+        for (scenario, verdicts) in results {
+            for (verdict, place) in
+                verdicts.iter().flat_map(|verdict| verdict.cells.iter().map(move |place| (verdict, *place)))
+            {
+                let cell = seen.entry(place).or_default();
+                cell.scenarios.insert(scenario);
+                cell.add(place, verdict);
             }
         }
-        let mut rows = Vec::new();
-        for beside in [Beside::Ours, Beside::Stock] {
-            for position in POSITIONS {
-                let cell = |software| {
-                    let place = Place { beside, position, software };
-                    cells.get(&place).cloned().unwrap_or_default()
-                };
-                let (strongswan, libreswan) = (cell(Software::Strongswan), cell(Software::Libreswan));
-                rows.push(Row { position, beside, strongswan, libreswan });
+        let mut rows: Vec<Row> = Vec::new();
+        for place in Place::all() {
+            let Place { daemon, role, what } = place;
+            let cell = seen.remove(&place).unwrap_or_else(|| Cell::untried(place));
+            match rows.last_mut().filter(|row| (row.daemon, row.role) == (daemon, role)) {
+                Some(row) => {
+                    row.cells.insert(what, cell);
+                }
+                None => rows.push(Row { daemon, role, cells: [(what, cell)].into() }),
             }
         }
         Self { rows }
     }
-}
 
-impl fmt::Display for Matrix {
-    /// A table for people.
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        writeln!(f, "{:<10} {:<7} {:<10} libreswan", "position", "beside", "strongswan")?;
-        for row in &self.rows {
-            let words = [format!("{:?}", row.position), format!("{:?}", row.beside)];
-            let [position, beside] = words.map(|word| word.to_lowercase());
-            let (strongswan, libreswan) = (row.strongswan.state.word(), row.libreswan.state.word());
-            writeln!(f, "{position:<10} {beside:<7} {strongswan:<10} {libreswan}")?;
-        }
-        Ok(())
+    /// Cells that ought to have been tried and were not.
+    #[must_use]
+    pub fn untried(&self) -> usize {
+        self.cells().filter(|cell| cell.state == State::Untried).count()
+    }
+
+    fn cells(&self) -> impl Iterator<Item = &Cell> {
+        self.rows.iter().flat_map(|row| row.cells.values())
     }
 }
 
-impl State {
-    const fn word(self) -> &'static str {
-        match self {
-            Self::Untried => "untried",
-            Self::Works => "works",
-            Self::Fails => "fails",
-            Self::Impossible => "impossible",
+impl Cell {
+    fn untried(place: Place) -> Self {
+        match place.moot() {
+            Some(reason) => Self { state: State::Moot, reason: Some(reason.to_owned()), ..Self::default() },
+            None => Self::default(),
         }
+    }
+
+    fn add(&mut self, place: Place, verdict: &Verdict) {
+        match (self.state, verdict.pass, place.impossible()) {
+            (State::Fail, _, _) => {}
+            (_, false, _) => {
+                self.state = State::Fail;
+                self.reason = Some(format!("{}: {}", verdict.name, verdict.evidence));
+            }
+            (_, true, Some(reason)) => {
+                self.state = State::Cannot;
+                self.reason = Some(format!("{reason} ({})", verdict.evidence));
+            }
+            (_, true, None) => self.state = State::Pass,
+        }
+    }
+}
+
+/// Columns of a row's name, and of a cell.
+const NAME: usize = 21;
+const CELL: usize = 7;
+
+impl fmt::Display for Matrix {
+    /// A table for people, with notes below.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for line in 0..2 {
+            write!(f, "{:NAME$}", "")?;
+            for what in What::ALL {
+                write!(f, "{:<CELL$}", what.heading()[line])?;
+            }
+            writeln!(f)?;
+        }
+        let mut notes: Vec<&str> = Vec::new();
+        for row in &self.rows {
+            write!(f, "{:<NAME$}", format!("{} {}", row.daemon, row.role.name()))?;
+            for cell in row.cells.values() {
+                let reason = cell.reason.as_deref().unwrap_or_default();
+                let note = || notes.iter().position(|note| *note == reason).map_or(notes.len(), |at| at) + 1;
+                let word = match cell.state {
+                    State::Untried => "?".to_owned(),
+                    State::Pass => "pass".to_owned(),
+                    State::Moot => "-".to_owned(),
+                    State::Fail => format!("FAIL {}", note()),
+                    State::Cannot => format!("no {}", note()),
+                };
+                if matches!(cell.state, State::Fail | State::Cannot) && !notes.contains(&reason) {
+                    notes.push(reason);
+                }
+                write!(f, "{word:<CELL$}")?;
+            }
+            writeln!(f)?;
+        }
+        writeln!(
+            f,
+            "us: our client or relay does it; them: the other daemon; -: nothing to try; ?: not tried"
+        )?;
+        for (number, note) in (1..).zip(notes) {
+            writeln!(f, "{number}: {note}")?;
+        }
+        Ok(())
     }
 }
 
@@ -169,20 +165,37 @@ impl State {
 mod tests {
     use super::*;
 
+    fn verdict(pass: bool, cells: &[Place]) -> Verdict {
+        Verdict { name: "it".into(), pass, evidence: "seen".into(), cells: cells.to_vec() }
+    }
+
+    fn cell(matrix: &Matrix, place: Place) -> &Cell {
+        let row = matrix.rows.iter().find(|row| (row.daemon, row.role) == (place.daemon, place.role));
+        &row.unwrap().cells[&place.what]
+    }
+
     #[test]
     fn one_failure_is_enough_and_untried_is_no_success() {
-        let entry = Place::ours(Position::Entry, Software::Strongswan);
-        let exit = Place::stock(Position::Exit, Software::Libreswan);
-        let covers: [(&str, &[Place]); 3] = [("a", &[entry, exit]), ("b", &[entry]), ("c", &[exit])];
-        let passed = BTreeMap::from([("a", true), ("b", false)]);
-        let matrix = Matrix::new(&covers, &passed);
-        let row = |beside, position| {
-            matrix.rows.iter().find(|row| (row.beside, row.position) == (beside, position)).unwrap()
-        };
-        let failed = &row(Beside::Ours, Position::Entry).strongswan;
-        assert_eq!((failed.state, failed.scenarios.as_slice()), (State::Fails, &["a", "b"][..]));
-        assert_eq!(row(Beside::Stock, Position::Exit).libreswan.state, State::Works);
-        assert_eq!(row(Beside::Ours, Position::Middle).libreswan.state, State::Untried);
-        assert_eq!(matrix.to_string().lines().count(), 11);
+        let opens = Place::new(Software::Strongswan, Role::Entry, What::Opens);
+        let traffic = Place::new(Software::Strongswan, Role::Entry, What::Traffic);
+        let cookie = Place::new(Software::Strongswan, Role::Entry, What::CookieByUs);
+        let ipv6 = Place::new(Software::Libreswan, Role::Exit, What::Ipv6);
+        let first = [verdict(true, &[opens, traffic, ipv6])];
+        let second = [verdict(false, &[opens]), verdict(true, &[opens])];
+        let matrix = Matrix::new([("a", &first[..]), ("b", &second[..])]);
+        let failed = cell(&matrix, opens);
+        assert_eq!((failed.state, failed.reason.as_deref()), (State::Fail, Some("it: seen")));
+        assert_eq!(failed.scenarios, ["a", "b"].into());
+        assert_eq!(cell(&matrix, traffic).state, State::Pass);
+        assert_eq!(cell(&matrix, cookie).state, State::Moot);
+        assert_eq!(cell(&matrix, ipv6).state, State::Cannot);
+        let moot = Place::all().filter(|place| place.moot().is_some()).count();
+        assert_eq!(matrix.untried(), Place::all().count() - moot - 3);
+        let text = matrix.to_string();
+        assert!(text.contains("FAIL 1") && text.contains("1: it: seen"), "{text}");
+        assert!(text.contains("no 2") && text.contains("2: libreswan gives"), "{text}");
+        assert!(
+            text.lines().all(|line| line.starts_with("1: ") || line.starts_with("2: ") || line.len() < 142)
+        );
     }
 }

@@ -10,14 +10,17 @@ use base64::engine::general_purpose::STANDARD;
 use ippriv::network::export::libreswan_key;
 use ippriv::network::{ClientAuth, IdentityKey, Relay};
 
-use crate::foreign::{Daemon, File, ForeignError, IkeSa, LibreswanKeys, StrongSwan};
+use crate::foreign::{Daemon, File, ForeignError, IkeSa, KeyKind, LibreswanKeys, StrongSwan};
 use crate::net::Node;
 
 /// charon's settings on a client.
 const CHARON: &str =
     "charon {\n install_routes = no\n plugins { bypass-lan { load = no }\n resolve { load = no } }\n}\n";
-/// What clients propose for IKE SAs.
-const IKE: &str = "aes128gcm16-prfsha256-x25519";
+/// What clients propose for IKE SAs. Relays that have no x25519 refuse the first guess.
+const IKE: &str = "aes128gcm16-prfsha256-x25519-ecp256";
+/// A point of P-256, in the place of keys that libreswan has no words for.
+const ANY_KEY: &str =
+    "0s7pMO1Vf41etpQtFvDpP4uvRdf4aDM4BTIObMJHHhOS9CR6/8NAHL3kgTiD9hrDT7r3Nic79UCZlpxTOM6aD6og==";
 /// Identifier of the interface before the first hop's.
 const INTERFACES: u32 = 10;
 /// How long a rekeying may take.
@@ -29,37 +32,52 @@ pub(super) struct Telescope<'net> {
     pub(super) node: Node<'net>,
     pub(super) daemon: Daemon<'net>,
     hops: Vec<Hop>,
-    /// strongSwan's proposal for IKE SAs.
-    ike: &'static str,
+}
+
+/// Addresses that a client asks for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Families {
+    /// One of IPv4.
+    V4,
+    /// One of each, which libreswan cannot.
+    Both,
 }
 
 /// One of its layers.
 struct Hop {
     connection: String,
     interface: String,
-    given: IpAddr,
+    given: Vec<IpAddr>,
 }
 
 impl<'net> Telescope<'net> {
-    /// A strongSwan, which shows relays a published key.
-    pub(super) fn strongswan(node: Node<'net>) -> Result<Self, ForeignError> {
-        let daemon = StrongSwan::start(node, &[File::new("/etc/strongswan.d/client.conf", CHARON)])?;
-        Ok(Self { node, daemon: Daemon::StrongSwan(daemon), hops: Vec::new(), ike: IKE })
+    /// A strongSwan with such settings besides, which shows relays a published key.
+    pub(super) fn strongswan(node: Node<'net>, settings: &str) -> Result<Self, ForeignError> {
+        let files = [
+            File::new("/etc/strongswan.d/client.conf", CHARON),
+            File::new("/etc/strongswan.d/settings.conf", settings),
+        ];
+        let daemon = StrongSwan::start(node, &files)?;
+        Ok(Self { node, daemon: Daemon::StrongSwan(daemon), hops: Vec::new() })
     }
 
     /// A libreswan, which is anonymous.
     pub(super) fn libreswan(node: Node<'net>) -> Result<Self, ForeignError> {
-        let daemon = LibreswanKeys::generate(node)?.start(&[])?;
-        Ok(Self { node, daemon: Daemon::Libreswan(daemon), hops: Vec::new(), ike: IKE })
+        let daemon = LibreswanKeys::generate(node, KeyKind::default())?.start(&[])?;
+        Ok(Self { node, daemon: Daemon::Libreswan(daemon), hops: Vec::new() })
     }
 
-    /// The same with another proposal for IKE SAs, if it is a strongSwan.
-    pub(super) fn proposing(self, ike: &'static str) -> Self {
-        Self { ike, ..self }
+    /// Ends the daemon and takes the interfaces away.
+    pub(super) fn stop(self) -> Result<(), Box<dyn Error>> {
+        self.daemon.stop()?;
+        for hop in &self.hops {
+            self.node.run(&["ip", "link", "del", &hop.interface])?;
+        }
+        Ok(())
     }
 
     /// One more layer, to `relay`, from the address that the relay before gave.
-    pub(super) fn extend(&mut self, relay: &Relay) -> Result<(), Box<dyn Error>> {
+    pub(super) fn extend(&mut self, relay: &Relay, families: Families) -> Result<(), Box<dyn Error>> {
         let number = INTERFACES + u32::try_from(self.hops.len())? + 1;
         let (connection, interface) = (format!("hop{number}"), format!("ipsec{number}"));
         if let Some(last) = self.hops.last() {
@@ -68,29 +86,31 @@ impl<'net> Telescope<'net> {
         let id = number.to_string();
         self.node.run(&["ip", "link", "add", &interface, "type", "xfrm", "dev", "lo", "if_id", &id])?;
         self.node.run(&["ip", "link", "set", &interface, "mtu", "1280", "up"])?;
-        let local = self.hops.last().map_or_else(|| self.node.address4().into(), |hop| hop.given);
+        let local = self.given().unwrap_or_else(|| self.node.address4().into());
         let given = match &self.daemon {
             Daemon::StrongSwan(daemon) => {
                 let name = format!("/etc/swanctl/pubkey/{}.pem", relay.name);
                 daemon.add(&File::new(name, pem(&relay.identity)))?;
                 let name = format!("/etc/swanctl/conf.d/{connection}.conf");
-                daemon.add(&File::new(name, swanctl(number, local, relay, self.ike)))?;
+                daemon.add(&File::new(name, swanctl(number, local, relay, families)))?;
                 daemon.initiate(&connection, "net")?;
                 let sas = daemon.sas()?;
                 let sa = sas.into_iter().find(|sa| sa.connection == connection && sa.established);
-                sa.and_then(|sa| sa.given.first().copied())
+                sa.map(|sa| sa.given).unwrap_or_default()
             }
             Daemon::Libreswan(daemon) => {
                 daemon.listen()?;
                 let name = format!("/etc/ipsec.d/{connection}.conf");
                 daemon.add(&File::new(name, ipsec(number, local, relay)), &connection)?;
                 daemon.initiate(&connection)?;
-                daemon.given(&connection)?
+                daemon.given(&connection)?.into_iter().collect()
             }
         };
-        let given = given.ok_or_else(|| format!("{connection}: found no address given, expected one"))?;
+        let Some(first) = given.first() else {
+            return Err(format!("{connection}: found no address given, expected one").into());
+        };
         if let Daemon::Libreswan(_) = self.daemon {
-            self.node.run(&["ip", "addr", "replace", &format!("{given}/32"), "dev", &interface])?;
+            self.node.run(&["ip", "addr", "replace", &format!("{first}/32"), "dev", &interface])?;
         }
         self.hops.push(Hop { connection, interface, given });
         Ok(())
@@ -98,13 +118,25 @@ impl<'net> Telescope<'net> {
 
     /// The address the last relay gave.
     pub(super) fn given(&self) -> Option<IpAddr> {
-        self.hops.last().map(|hop| hop.given)
+        self.hops.last().and_then(|hop| hop.given.first().copied())
     }
 
     /// Sends packets for `destination` through all layers.
     pub(super) fn route(&self, destination: IpAddr) -> Result<(), Box<dyn Error>> {
         let last = self.hops.last().ok_or("a telescope without a hop leads nowhere")?;
         last.route(self.node, destination)
+    }
+
+    /// The numbers of the IKE SA of a hop, from 1, and the SPIs of its ESP SAs.
+    pub(super) fn numbers(&self, hop: usize) -> Result<[Vec<u32>; 2], Box<dyn Error>> {
+        let hop = hop.checked_sub(1).and_then(|at| self.hops.get(at)).ok_or("no such hop")?;
+        let children = |sa: &IkeSa| sa.children.iter().map(|child| child.spi_in).collect();
+        Ok([self.of(hop, |sa| vec![sa.number])?, self.of(hop, children)?])
+    }
+
+    /// The connection of a hop, from 1.
+    pub(super) fn connection(&self, hop: usize) -> Option<&str> {
+        self.hops.get(hop.checked_sub(1)?).map(|hop| hop.connection.as_str())
     }
 
     /// Replaces the ESP SAs and then the IKE SA of every layer; says what failed to change.
@@ -165,13 +197,19 @@ impl<'net> Telescope<'net> {
 
 impl Hop {
     fn route(&self, node: Node<'_>, destination: IpAddr) -> Result<(), Box<dyn Error>> {
-        let (to, from) = (destination.to_string(), self.given.to_string());
+        let from = self.given.iter().find(|given| given.is_ipv4() == destination.is_ipv4());
+        let from = from.ok_or("found no address of that family given, expected one")?;
+        let (to, from) = (destination.to_string(), from.to_string());
         node.run(&["ip", "route", "add", &to, "dev", &self.interface, "src", &from])?;
         Ok(())
     }
 }
 
-fn swanctl(number: u32, local: IpAddr, relay: &Relay, ike: &str) -> String {
+fn swanctl(number: u32, local: IpAddr, relay: &Relay, families: Families) -> String {
+    let (vips, remote) = match families {
+        Families::V4 => ("0.0.0.0", "0.0.0.0/0"),
+        Families::Both => ("0.0.0.0, ::", "0.0.0.0/0, ::/0"),
+    };
     // Whom charon cannot convince is for the relay to say.
     let psk = match &relay.clients {
         ClientAuth::Psk(psk) => psk.as_str(),
@@ -179,11 +217,11 @@ fn swanctl(number: u32, local: IpAddr, relay: &Relay, ike: &str) -> String {
     };
     format!(
         "connections {{ hop{number} {{\n version = 2\n local_addrs = {local}\n remote_addrs = {address}\n \
-         proposals = {ike}\n vips = 0.0.0.0\n mobike = no\n send_cert = never\n \
+         proposals = {IKE}\n vips = {vips}\n mobike = no\n dpd_delay = 20s\n send_cert = never\n \
          send_certreq = no\n if_id_in = {number}\n if_id_out = {number}\n \
          local {{ auth = psk\n id = keyid:circuit-1-hop-{number} }}\n \
          remote {{ auth = pubkey\n pubkeys = {name}.pem\n id = fqdn:{name} }}\n \
-         children {{ net {{ remote_ts = 0.0.0.0/0\n esp_proposals = aes128gcm16-x25519-esn-noesn, \
+         children {{ net {{ remote_ts = {remote}\n esp_proposals = aes128gcm16-x25519-esn-noesn, \
          aes128gcm16-esn-noesn \
          }} }} }} }}\n\
          secrets {{ ike-hop{number} {{ id = keyid:circuit-1-hop-{number}\n secret = \"{psk}\" }} }}\n",
@@ -198,10 +236,10 @@ fn ipsec(number: u32, local: IpAddr, relay: &Relay) -> String {
          \tleftmodecfgclient=yes\n\tright={address}\n\trightid=@{name}\n\trightauth=ecdsa\n\
          \trightecdsakey={key}\n\trightsubnet=0.0.0.0/0\n\trightmodecfgserver=yes\n\tmodecfgpull=yes\n\
          \tnarrowing=yes\n\tipsec-interface={number}\n\tleftupdown=/bin/true\n\
-         \tike=aes_gcm128-sha2_256-dh31\n\tesp=aes_gcm128\n\tauto=add\n",
+         \tike=aes_gcm128-sha2_256-dh31,aes_gcm128-sha2_256-dh19\n\tesp=aes_gcm128\n\tauto=add\n",
         address = relay.address,
         name = relay.name,
-        key = libreswan_key(&relay.identity).unwrap_or_default(),
+        key = libreswan_key(&relay.identity).unwrap_or_else(|| ANY_KEY.to_owned()),
     )
 }
 

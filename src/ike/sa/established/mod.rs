@@ -16,6 +16,7 @@ mod tasks;
 mod timers;
 
 use std::collections::VecDeque;
+use std::net::SocketAddr;
 
 pub(in crate::ike::sa) use held::{Held, Stage, Wanted, other_ke};
 pub(in crate::ike::sa) use requests::critical;
@@ -26,6 +27,7 @@ pub(super) use timers::FAR;
 use super::child::{Child, Ephemeral};
 use super::generation::Generation;
 use super::{Cx, Sa};
+use crate::id::Spi;
 use crate::ike::event::{ChildId, EspPorts, Event, Path, PeerAuthenticated};
 use crate::ike::reason::CloseReason;
 use crate::ike::wire::{Direction, IkeSpi, Packet};
@@ -51,6 +53,8 @@ pub(in crate::ike) struct Established {
     pub(super) installing: Option<Box<Installing>>,
     /// When to ask whether the peer is alive.
     pub(super) probe_at: Instant,
+    /// From when on packets of child SAs may say that the peer has moved.
+    pub(super) follows_at: Instant,
     pub(super) soft: Instant,
     pub(super) hard: Instant,
     /// When it ends if no child SA comes.
@@ -182,6 +186,7 @@ impl Established {
             awaited: None,
             installing: None,
             probe_at: lifetimes.probe.map_or(FAR, |silence| cx.now + silence),
+            follows_at: cx.now,
             soft: super::child::earlier(cx, lifetimes.ike_soft),
             hard: cx.now + lifetimes.ike_hard,
             childless_end: cx.now + lifetimes.childless,
@@ -237,6 +242,27 @@ impl Established {
             cx.changed = true;
             cx.event(Event::PathChanged(path));
         }
+    }
+
+    /// The same of a packet that the kernel let in through one of the child SAs. Followed once a second at most:
+    /// a peer that sends from many places at once is to keep nobody busy, and one that has moved goes on sending.
+    pub(in crate::ike) fn packet_from(
+        mut self: Box<Self>,
+        cx: &mut Cx<'_>,
+        spi: Spi,
+        remote: SocketAddr,
+    ) -> Sa {
+        if self.follows_at > cx.now || remote == self.path.remote {
+            return Sa::Established(self);
+        }
+        self.follows_at = cx.now + FOLLOWING;
+        // Who sends through a child SA has got the response that made it: we need not wait to hear so.
+        let newest = self.children.last().is_some_and(|child| child.inbound.spi == spi);
+        if newest && self.unconfirmed.is_some_and(|response| response.through == response.or) {
+            self.acknowledged(cx);
+        }
+        self.follow(cx, Path { remote, ..self.path });
+        self.settle(cx, Ok(()))
     }
 
     /// The owner's sockets have changed.
@@ -342,6 +368,9 @@ impl Gone {
 /// After this long without repetition of a request the peer has got the response: longer than anyone waits
 /// before repeating it.
 const CONFIRMED: std::time::Duration = std::time::Duration::from_secs(40);
+
+/// Between two times that packets of child SAs say that the peer has moved.
+const FOLLOWING: std::time::Duration = std::time::Duration::from_secs(1);
 
 /// The number of the child SA of IKE_AUTH.
 pub(super) const FIRST_CHILD: ChildId = ChildId(1);

@@ -10,7 +10,9 @@ use zeroize::Zeroizing;
 use super::followup::{Followup, Offered};
 use super::{
     Closing, Established, FAR, IkeOffer, InFlight, Installing, Member, Nat, Outcome, Purpose, Standing, Task,
+    Unconfirmed,
 };
+use crate::entropy::Entropy as _;
 use crate::id::Spi;
 use crate::ike::crypto::{Encryption, IkeSuite, Integrity, KeySchedule, Prf, Role};
 use crate::ike::event::{Addresses, ChildId, DirectionKeys, Event, Path, PeerAuthenticated};
@@ -41,6 +43,8 @@ pub(in crate::ike) struct SavedSa {
     soft: Left,
     hard: Left,
     closing: bool,
+    #[serde(default)]
+    unconfirmed: Option<(IkeSpi, IkeSpi, Left)>,
 }
 
 /// Time that is left, in milliseconds.
@@ -186,6 +190,9 @@ impl Established {
             soft: Left::until(self.soft, now),
             hard: Left::until(self.hard, now),
             closing: self.closing.is_some(),
+            unconfirmed: self
+                .unconfirmed
+                .map(|Unconfirmed { through, or, until }| (through, or, Left::until(until, now))),
         }
     }
 }
@@ -214,24 +221,23 @@ impl SavedSa {
             held: None,
             awaited: None,
             installing: None,
-            // The first thing is to see whether the peer is still there.
-            probe_at: if cx.settings.lifetimes.probe.is_some() { now } else { FAR },
+            probe_at: first_probe(cx),
+            follows_at: now,
             soft: self.soft.from(now),
             hard: self.hard.from(now),
             childless_end: now + cx.settings.lifetimes.childless,
             put_off: None,
             closing: None,
-            unconfirmed: None,
+            unconfirmed: self.unconfirmed.map(|(through, or, left)| Unconfirmed {
+                through,
+                or,
+                until: left.from(now),
+            }),
             farewell: None,
         });
         if self.closing {
             sa.closing = Some(Closing { reason: CloseReason::Local, by: now + super::CLOSING });
             sa.queue.push_back(Task::Close);
-        }
-        // What the last response led to may not have come across before the end.
-        if let Some(through) = sa.current().map(|member| member.sa.own_spi()) {
-            let until = now + super::CONFIRMED;
-            sa.unconfirmed = Some(super::Unconfirmed { through, or: through, until });
         }
         let deleting: Vec<ChildId> = sa
             .children
@@ -255,6 +261,14 @@ impl SavedSa {
         cx.changed = true;
         Ok(sa)
     }
+}
+
+/// One of the first things is to see whether the peer is still there; a relay with many does not ask all of them
+/// at once.
+fn first_probe(cx: &mut Cx<'_>) -> Instant {
+    let Some(silence) = cx.settings.lifetimes.probe else { return FAR };
+    let tenth = u64::try_from(silence.as_millis() / 10).unwrap_or(u64::MAX);
+    cx.now + Duration::from_millis(cx.entropy.below(tenth))
 }
 
 /// Takes the SPIs of a connection into use.

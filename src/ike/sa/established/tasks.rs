@@ -151,7 +151,7 @@ impl Established {
     fn key_exchange(&mut self, cx: &Cx<'_>, ke: Option<KeMethod>) -> (Option<KeMethod>, Vec<Vec<KeMethod>>) {
         let esp = &cx.settings.proposals.esp;
         let known = self.current().is_some_and(|member| !member.sa.suite.additional.is_empty());
-        let ke = ke.or_else(|| esp.guess());
+        let ke = ke.or_else(|| self.preferred(cx));
         (ke, if known && ke.is_some() { esp.additional.clone() } else { Vec::new() })
     }
 
@@ -181,6 +181,14 @@ impl Established {
             .extend(offer.payloads(cx).map_err(|error| CloseReason::KeyExchange(Step::CreateChild, error))?);
         self.send(cx, spi, Exchange::CREATE_CHILD_SA, &payloads, Purpose::Child(Box::new(offer)));
         Ok(())
+    }
+
+    /// The key exchange to begin with for a child SA: that of the IKE SA if it may be, for the peer is known to do
+    /// it. libreswan answers a wrong guess here with `INVALID_SYNTAX`, which leads nowhere.
+    fn preferred(&mut self, cx: &Cx<'_>) -> Option<KeMethod> {
+        let esp = &cx.settings.proposals.esp;
+        let used = self.current().map(|member| member.sa.suite.ke);
+        used.filter(|method| esp.ke.contains(method)).or_else(|| esp.guess())
     }
 
     /// RFC 7296 §1.3.2.
