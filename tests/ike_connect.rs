@@ -262,7 +262,7 @@ fn nobody_there() {
     pair.link.loss = 1000;
     pair.connect(OwnAuth::Null);
     pair.run(60 * SECOND);
-    assert_eq!(pair.hosts[CLIENT].sent, 7);
+    assert_eq!(pair.hosts[CLIENT].sent, 12);
     assert_eq!(pair.closed(CLIENT), ["IKE_SA_INIT: the peer does not answer"]);
     assert!(pair.hosts[CLIENT].endpoint.poll_timeout().is_none());
 }

@@ -65,7 +65,8 @@ fn the_core_has_no_io() {
 }
 
 /// Every room of the core, and the rooms it may use. There is no way round in a circle.
-const ROOMS: [(&str, &[&str]); 19] = [
+const ROOMS: [(&str, &[&str]); 20] = [
+    ("dns", &[]),
     ("entropy", &[]),
     ("id", &[]),
     ("secret", &[]),
@@ -80,9 +81,9 @@ const ROOMS: [(&str, &[&str]); 19] = [
     ("telescope", &["id", "ownership", "secret", "state", "suite"]),
     ("report", &["id", "plan", "state", "telescope"]),
     ("config", &["id", "secret", "state", "suite", "telescope"]),
-    ("control", &["telescope"]),
+    ("control", &["id", "telescope"]),
     ("network", &["config", "entropy", "id", "ike", "secret", "telescope", "time"]),
-    ("policy", &["config", "id", "ike", "network", "state", "suite", "telescope"]),
+    ("policy", &["config", "dns", "id", "ike", "network", "state", "suite", "telescope"]),
     (
         "node",
         &[

@@ -230,10 +230,9 @@ pub(super) fn write(net: &Net, plan: &Plan) -> Result<Published, LabError> {
         let folder = folder.to_string_lossy();
         let level = plan.log.as_deref().unwrap_or("info");
         let mut policy = format!(
-            "network: {NETWORK}\ntrust:\n  operators: {{ {OPERATOR}: \"{}\" }}\n  threshold: 1\n\
+            "network: {NETWORK}\ntrust:\n  operators: {{ {OPERATOR}: \"{operator}\" }}\n  threshold: 1\n\
              control: {{ socket: {folder}/{SOCKET} }}\nlog: {{ level: {level} }}\n\
              runtime_directory: {folder}\nstate_directory: {folder}/state\n",
-            operator,
         );
         policy.push_str(&plan.top_lines);
         if plan.classical {
