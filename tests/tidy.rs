@@ -88,6 +88,7 @@ const ROOMS: [(&str, &[&str]); 20] = [
         "node",
         &[
             "control",
+            "dns",
             "entropy",
             "id",
             "ike",
