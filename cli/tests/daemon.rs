@@ -89,7 +89,7 @@ fn a_refusal_has_its_words_and_an_exit_code_of_its_own() {
 #[test]
 fn a_new_circuit_is_asked_for_as_it_was_said() {
     let circuit = concat!(
-        r#"{"number":3,"name":"work","state":"open","link":"ippc3","addresses":["10.0.0.1"],"mtu":1280,"#,
+        r#"{"number":3,"name":"work","state":"open","link":"ippc3","addresses":["10.0.0.1"],"dns":[],"mtu":1280,"#,
         r#""traffic":[],"age_s":0,"hops":[]}"#,
     );
     let arguments =
