@@ -68,7 +68,9 @@ fn lab() -> Outcome<Lab> {
 
 /// What is in UDP and what is not, keepalives, and a box that forgets.
 pub(super) fn followed(verdicts: &mut Verdicts) -> Outcome {
-    let plan = Plan::new(vec![circuit(3)]);
+    // probes of the daemon would keep the box awake instead of the kernel
+    let client_lines = "  timeouts: { silence: 10m }\n".to_owned();
+    let plan = Plan { client_lines, ..Plan::new(vec![circuit(3)]) };
     let lab = lab()?;
     let captures = Captures::start_all(&lab.net)?;
     let daemons = Daemons::start_all(&lab.net, &plan)?;
