@@ -257,6 +257,7 @@ impl Node {
             circuit.hops.push(hop);
             self.purposes.insert(sa, Purpose::Hop(number, place));
         }
+        circuit.suspect_missing(now);
         self.client.as_mut()?.adopt(circuit);
         Some(())
     }

@@ -8,7 +8,9 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 use super::op::{Object, Op};
-use crate::state::{Address, Current, Direction, Link, NftTable, Route, RouteKind, Sa, State};
+use crate::state::{
+    Address, Current, Direction, Link, NftTable, PolicyDirection, Route, RouteKind, Sa, State,
+};
 
 /// A desired object whose place somebody else's object has.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -218,7 +220,7 @@ impl Builder {
                 }
                 let mut new = new.clone();
                 if let Some(old) = owned.sas.get(id) {
-                    new.source = source_of(&new, old);
+                    new.source = source_of(&new, old, desired);
                 }
                 match owned.sas.get(id) {
                     Some(old) if *old == new => continue,
@@ -256,8 +258,17 @@ impl Builder {
 }
 
 /// The source of an SA that takes the place of another. Whoever sends to us through a NAT may come from
-/// elsewhere tomorrow: the source it had is no reason to make the SA anew, for the kernel only compares it.
-fn source_of(new: &Sa, old: &Sa) -> IpAddr {
+/// elsewhere tomorrow: the source it had is no reason to make the SA anew, unless packets are delivered here
+/// only from the new one.
+fn source_of(new: &Sa, old: &Sa, desired: &State) -> IpAddr {
     let receives = new.direction.direction() == Direction::In && new.encapsulation.is_some();
-    if receives && new.source.is_ipv4() == old.source.is_ipv4() { old.source } else { new.source }
+    let may_stay = receives && new.source.is_ipv4() == old.source.is_ipv4() && new.source != old.source;
+    let compared = || {
+        let inward = desired.policies.values().filter(|policy| policy.id.direction == PolicyDirection::In);
+        inward.flat_map(|policy| &policy.templates).any(|template| {
+            template.source == Some(new.source)
+                && (template.destination, template.reqid) == (new.id.destination, new.reqid)
+        })
+    };
+    if may_stay && !compared() { old.source } else { new.source }
 }

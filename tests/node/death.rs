@@ -39,6 +39,35 @@ fn the_client_says_which_relay_died_and_lets_nothing_out() {
 }
 
 #[test]
+fn a_daemon_that_starts_while_a_relay_is_suspected_gives_the_circuit_up() {
+    let mut world = World::simple(3, &circuit("relay-a, relay-b, relay-c"));
+    world.run_until_open(10 * SECOND);
+    world.kill("relay-c");
+    world.machine("relay-c").kernel = ippriv::state::State::default();
+    // the relays before it do not answer in time either, or it would be over at once
+    world.kill("relay-b");
+    let mut suspected = false;
+    for _ in 0..450 {
+        world.run(SECOND / 10);
+        suspected = world.circuits("client")[0].state == CircuitState::Closing && world.failures().is_empty();
+        if suspected {
+            break;
+        }
+    }
+    assert!(suspected, "{:#?}", world.failures());
+    assert_eq!(world.circuits("client")[0].age_s, 0, "it has been closing since now, and open for longer");
+    world.kill("client");
+    world.restart("client");
+    world.run(NOTICED);
+    assert!(!world.failures().is_empty(), "nobody gave it up");
+    world.restart("relay-b");
+    world.reboot("relay-c");
+    world.run(900 * SECOND);
+    assert!(world.is_open(), "{:#?}", world.failures());
+    world.assert_consistent();
+}
+
+#[test]
 fn a_circuit_of_chosen_relays_is_built_through_others() {
     for seed in 0..10 {
         let circuits = "    - { name: c, length: 3, traffic: [0.0.0.0/0] }\n".to_owned();

@@ -168,6 +168,12 @@ impl Circuit {
         circuit
     }
 
+    /// Takes over what a daemon before this one was finding out, if layers are missing.
+    pub(in crate::node) fn suspect_missing(&mut self, now: Instant) {
+        let missing = self.hops.len() < self.path.len();
+        self.suspect = missing.then(|| Suspect::inherited(self.hops.len(), now));
+    }
+
     /// Whether it is one of the policy's, and not one that somebody asked for since.
     pub(in crate::node) fn lasting(&self) -> bool {
         self.afterwards != Afterwards::Forget

@@ -29,12 +29,23 @@ pub(in crate::node) struct Suspect {
     until: Instant,
 }
 
+impl Suspect {
+    /// What a daemon before this one was still finding out: the first of the relays that are missing is silent.
+    pub(super) fn inherited(hop: usize, now: Instant) -> Self {
+        let reason = CloseReason::Unresponsive(Step::Informational).to_string();
+        Self { hop, reason, look: now, until: now + PATIENCE }
+    }
+}
+
 impl Node {
     /// A relay of an open circuit does not answer, and neither its layer nor those beyond are left: asks the
     /// relays before it.
     pub(super) fn suspect(&mut self, number: CircuitNumber, hop: usize, reason: String) {
         let now = self.now;
         let Some(circuit) = self.circuit_mut(number) else { return };
+        if circuit.suspect.is_none() {
+            circuit.since = now;
+        }
         let until = circuit.suspect.as_ref().map_or(now + PATIENCE, |suspect| suspect.until);
         circuit.suspect = Some(Suspect { hop, reason, look: now, until });
         let before: Vec<_> = circuit.hops.iter().map(|hop| hop.sa).collect();
