@@ -18,7 +18,7 @@ use ippriv::node::{self, Files, Input, Node};
 use ippriv::plan::Outcome;
 use ippriv::policy::Policy;
 use ippriv::time::Instant;
-use rustix::time::{ClockId, clock_gettime};
+use nix::time::{ClockId, clock_gettime};
 
 /// The relay's address and the seed of its identity key.
 const RELAY: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::new(198, 18, 0, 2)), 500);
@@ -29,7 +29,7 @@ const CLIENTS: Ipv4Addr = Ipv4Addr::new(100, 64, 0, 1);
 
 /// CPU time of this thread: what others on the machine do is not in it.
 pub(super) fn cpu_time() -> Duration {
-    Duration::try_from(clock_gettime(ClockId::ThreadCPUTime)).unwrap_or_default()
+    clock_gettime(ClockId::CLOCK_THREAD_CPUTIME_ID).map_or(Duration::ZERO, Duration::from)
 }
 
 /// Which key exchanges a client asks for.
