@@ -9,7 +9,7 @@ use ippriv::control::{CircuitState, CircuitView, NewCircuit};
 
 use super::control::{Control, NoAnswer};
 use super::death::{Of, Troubles};
-use super::{Clock, Settings, place};
+use super::{Clock, Settings, log, place};
 use crate::scenario::dice::Dice;
 
 /// Time between two datagrams of a client.
@@ -202,6 +202,10 @@ impl Client<'_> {
             self.count(|tally| *counted(tally) += 1);
         } else {
             self.complain(&format!("a circuit through {} {what}", path.join(", ")));
+            eprintln!("{}", self.work.troubles.told());
+            for host in hosts {
+                eprintln!("── what {host} logged last:\n{}", log::tail(host));
+            }
         }
     }
 

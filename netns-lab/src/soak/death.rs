@@ -128,6 +128,16 @@ impl Troubles {
         troubles.iter().any(|trouble| trouble.excuses(of, hosts, span))
     }
 
+    /// All of them, a line each.
+    pub(super) fn told(&self) -> String {
+        let troubles = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let line = |trouble: &Trouble| {
+            let Trouble { host, kind, from, until } = trouble;
+            format!("{host} {kind:?} from {} s until {} s", from.as_secs(), until.as_secs())
+        };
+        troubles.iter().map(line).collect::<Vec<_>>().join("\n")
+    }
+
     /// How many there were of a kind.
     pub(super) fn count(&self, kind: Kind) -> usize {
         let troubles = self.0.lock().unwrap_or_else(PoisonError::into_inner);

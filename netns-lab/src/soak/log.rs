@@ -9,6 +9,8 @@ use serde_json::Value;
 
 /// Lines that are kept of what must not be there.
 const KEPT: usize = 50;
+/// Lines of a log that are shown beside a complaint.
+const TAIL: usize = 60;
 /// Warnings that deaths bring with them.
 const EXPECTED: [&str; 2] = ["circuit_failed", "overlay_down"];
 
@@ -77,6 +79,19 @@ impl Logs {
             }
         }
     }
+}
+
+/// The end of what daemons on a host have logged.
+pub(super) fn tail(host: &str) -> String {
+    let folder = Path::new(crate::net::RUN_FOLDER).join(host);
+    let entries = fs::read_dir(folder).into_iter().flatten().flatten();
+    let mut files: Vec<PathBuf> = entries.map(|entry| entry.path()).collect();
+    files.retain(|path| path.extension().is_some_and(|ending| ending == "err"));
+    let newest = files.into_iter().max_by_key(|path| path.metadata().and_then(|meta| meta.modified()).ok());
+    let text = newest.and_then(|path| fs::read(path).ok()).unwrap_or_default();
+    let text = String::from_utf8_lossy(&text);
+    let lines: Vec<&str> = text.lines().collect();
+    lines[lines.len().saturating_sub(TAIL)..].join("\n")
 }
 
 /// A reason without what differs from one time to the other.
