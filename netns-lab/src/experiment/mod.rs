@@ -7,6 +7,7 @@ mod plan;
 mod point;
 mod progress;
 mod run;
+mod star;
 mod store;
 mod substitute;
 

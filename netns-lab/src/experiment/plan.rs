@@ -2,12 +2,15 @@
 
 use std::collections::BTreeMap;
 
+use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 
 use super::file::{Axis, Experiment, FileError};
 use super::point::Point;
+use super::star::{Random, Star};
 use super::substitute::{Values, is_name, substitute};
+use crate::systems::Circuit;
 use crate::topology::Topology;
 
 /// What an experiment's axis of systems is called.
@@ -35,6 +38,22 @@ impl Planned {
         let words: Vec<String> = axes.iter().map(word).collect();
         format!("{} #{}", words.join(" "), self.rep + 1)
     }
+}
+
+/// A network in a file.
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum Network {
+    Written(String),
+    Made { star: Star },
+}
+
+/// Circuits in a file.
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum Circuits {
+    Written(Vec<Circuit>),
+    Made { random: Random },
 }
 
 /// The text of an axis's value: strings without quotes.
@@ -160,9 +179,9 @@ impl Experiment {
     fn point(&self, axes: &Map<String, Value>) -> Result<(Point, Topology), (&'static str, String)> {
         let values: Values =
             self.fixed.iter().chain(axes).map(|(name, value)| (name.clone(), value.clone())).collect();
-        let topology = substitute(&self.topology, &values).map_err(|what| ("topology", what))?;
-        let Value::String(text) = topology else {
-            return Err(("topology", "expected the text of a topology".to_owned()));
+        let text = match read("topology", &self.topology, &values)? {
+            Network::Written(text) => text,
+            Network::Made { star } => star.text(),
         };
         let network = Topology::parse("topology", &text).map_err(|error| ("topology", error.to_string()))?;
         let name = axes.get(SYSTEM).and_then(Value::as_str).unwrap_or_default();
@@ -172,7 +191,10 @@ impl Experiment {
         })?;
         let point = Point {
             topology: text,
-            circuits: read("circuits", &self.circuits, &values)?,
+            circuits: match read("circuits", &self.circuits, &values)? {
+                Circuits::Written(circuits) => circuits,
+                Circuits::Made { random } => random.circuits().map_err(|what| ("circuits", what))?,
+            },
             servers: read("servers", &self.servers, &values)?,
             system: read(SYSTEM, settings, &values)?,
             workload: read("workload", &self.workload, &values)?,
