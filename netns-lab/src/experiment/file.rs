@@ -35,6 +35,9 @@ pub struct Experiment {
     /// Values that are the same at every point, unless `quick` says otherwise.
     #[serde(default)]
     pub fixed: Map<String, Value>,
+    /// Further values that follow from that of an axis: by axis, value and name.
+    #[serde(default)]
+    pub derived: BTreeMap<String, BTreeMap<String, Map<String, Value>>>,
     /// Combinations that are left out: each a list of values by axis, all of which match.
     #[serde(default)]
     pub except: Vec<BTreeMap<String, Vec<Value>>>,

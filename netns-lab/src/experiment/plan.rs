@@ -148,7 +148,8 @@ impl Experiment {
             }
         }
         let known = |name: &String| self.axes.iter().any(|axis| axis.name == *name);
-        let named = self.except.iter().flat_map(BTreeMap::keys).chain(self.quick.axes.keys());
+        let named = self.except.iter().flat_map(BTreeMap::keys);
+        let named = named.chain(self.quick.axes.keys()).chain(self.derived.keys());
         let plotted = self
             .plots
             .iter()
@@ -176,9 +177,23 @@ impl Experiment {
         all
     }
 
+    /// What names stand for at a combination of the axes' values.
+    fn values(&self, axes: &Map<String, Value>) -> Result<Values, String> {
+        let given = self.fixed.iter().chain(axes);
+        let mut values: Values = given.map(|(name, value)| (name.clone(), value.clone())).collect();
+        for (axis, derived) in &self.derived {
+            let value = axes.get(axis).map(text).unwrap_or_default();
+            let further = derived.get(&value).ok_or_else(|| {
+                let known: Vec<&str> = derived.keys().map(String::as_str).collect();
+                format!("{axis}: found nothing for `{value}`, expected one of {}", known.join(", "))
+            })?;
+            values.extend(further.iter().map(|(name, value)| (name.clone(), value.clone())));
+        }
+        Ok(values)
+    }
+
     fn point(&self, axes: &Map<String, Value>) -> Result<(Point, Topology), (&'static str, String)> {
-        let values: Values =
-            self.fixed.iter().chain(axes).map(|(name, value)| (name.clone(), value.clone())).collect();
+        let values = self.values(axes).map_err(|what| ("derived", what))?;
         let text = match read("topology", &self.topology, &values)? {
             Network::Written(text) => text,
             Network::Made { star } => star.text(),
@@ -288,6 +303,15 @@ plots: []
     }
 
     #[test]
+    fn values_can_follow_from_those_of_an_axis() {
+        let derived = "derived: { rate: { 1mbit: { way: 5ms }, 3mbit: { way: 7ms } } }\nexcept:";
+        let text = SMALL.replace("delay: 1ms", "delay: $way").replace("except:", derived);
+        let points = Experiment::parse("f", &text).unwrap().plan("f").unwrap();
+        assert!(points[0].point.topology.contains("rate: 1mbit, delay: 5ms"));
+        assert!(points[2].point.topology.contains("rate: 3mbit, delay: 7ms"));
+    }
+
+    #[test]
     fn axes_can_be_narrowed() {
         let narrow = small().only("rate", &["3mbit"]).unwrap();
         assert_eq!(narrow.axes[1].values, [json!("3mbit")]);
@@ -316,6 +340,11 @@ plots: []
             "f: system: found `tor`, expected one of direct"
         );
         assert_eq!(refused("name: system,", "name: rate,"), "f: axes: found no axis `system`, expected one");
+        let derived = "derived: { rate: { 1mbit: { speed: 5 } } }\nexcept:";
+        assert_eq!(
+            refused("except:", derived),
+            "f: derived: rate: found nothing for `3mbit`, expected one of 1mbit"
+        );
         assert!(refused("$rate", "$speed").starts_with("f: topology: found $speed, expected the name"));
         assert!(refused("rate: $rate", "rate: fast").starts_with("f: topology: "));
         assert!(refused("kind: nothing", "kind: sleep").starts_with("f: workload: unknown variant `sleep`"));

@@ -29,6 +29,7 @@ mod wire;
 
 use std::error::Error;
 use std::io::{self, Write as _};
+use std::path::Path;
 use std::time::Duration;
 
 pub use digest::run as digest;
@@ -37,7 +38,7 @@ pub use verdict::{Verdict, Verdicts};
 
 use crate::kernel;
 use crate::program;
-use crate::runner::{Clock, Finished, Job, RunError, Runner};
+use crate::runner::{Clock, Finished, Job, MOUNTS, RunError, Runner};
 use crate::system;
 
 /// Something tried in the lab.
@@ -159,17 +160,19 @@ pub fn run(runner: &dyn Runner, scenario: &Scenario, seed: u64) -> Result<Report
 /// When our own program cannot be found.
 pub fn job_in_lab(arguments: &[&str]) -> io::Result<Job> {
     let program = program::path()?;
-    let mut job = Job::new([program.as_os_str()]);
+    let (programs, cache) = (Path::new(MOUNTS).join("programs"), Path::new(MOUNTS).join("cache"));
+    let mut job = Job::new([programs.join(program.file_name().unwrap_or_default())]);
     job.argv.push("in-lab".into());
     job.argv.extend(arguments.iter().map(Into::into));
-    let mut path = program.parent().map(|dir| dir.as_os_str().to_owned()).unwrap_or_default();
+    let mut path = programs.into_os_string();
     path.push(":");
     path.push(system::search_path());
     job.env.insert("PATH".into(), path);
     job.env.insert("IPPRIV_LAB".into(), "1".into());
-    if let Some(cache) = kernel::cache_base() {
-        // The job may have another home than the host.
+    job.mounts.insert("programs".into(), program.parent().map(Path::to_owned).unwrap_or_default());
+    if let Some(host) = kernel::cache_base().filter(|host| host.is_dir()) {
         job.env.insert("IPPRIV_CACHE".into(), cache.into());
+        job.mounts.insert("cache".into(), host);
     }
     job.limit = Duration::from_secs(300);
     job.memory_mib = 3072;
