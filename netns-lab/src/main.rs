@@ -24,6 +24,12 @@ enum Command {
     Kernel(cmd::kernel::Args),
     /// Run one program in the lab.
     Run(cmd::run::Args),
+    /// Draw the figures of a result, as SVG and PNG.
+    Plot(cmd::plot::Args),
+    /// Make one page of results, with figures and tables.
+    Report(cmd::report::Args),
+    /// Show what changed between two results.
+    Compare(cmd::compare::Args),
     /// Measure figures in the lab.
     Bench(cmd::bench::Args),
     /// Let clients rotate circuits for hours of virtual time, and look for what leaks.
@@ -64,6 +70,9 @@ fn dispatch(command: Command) -> Outcome {
     match command {
         Command::Kernel(args) => cmd::kernel::run(&args),
         Command::Run(args) => cmd::run::run(args),
+        Command::Plot(args) => cmd::plot::run(&args),
+        Command::Report(args) => cmd::report::run(&args),
+        Command::Compare(args) => cmd::compare::run(&args),
         Command::Bench(args) => cmd::bench::run(&args),
         Command::Soak(args) => cmd::soak::run(&args),
         Command::Demo(args) => cmd::demo::run(&args),
