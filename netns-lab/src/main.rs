@@ -26,6 +26,12 @@ enum Command {
     Run(cmd::run::Run),
     /// List the experiments.
     List(cmd::run::List),
+    /// Draw the figures of a result, as SVG and PNG.
+    Plot(cmd::plot::Args),
+    /// Make one page of results, with figures and tables.
+    Report(cmd::report::Args),
+    /// Show what changed between two results.
+    Compare(cmd::compare::Args),
     /// Run one program in the lab.
     Exec(cmd::exec::Args),
     /// Measure figures in the lab.
@@ -70,6 +76,9 @@ fn dispatch(command: Command) -> Outcome {
         Command::Run(args) => cmd::run::run(&args),
         Command::List(args) => cmd::run::list(&args),
         Command::Exec(args) => cmd::exec::run(args),
+        Command::Plot(args) => cmd::plot::run(&args),
+        Command::Report(args) => cmd::report::run(&args),
+        Command::Compare(args) => cmd::compare::run(&args),
         Command::Bench(args) => cmd::bench::run(&args),
         Command::Soak(args) => cmd::soak::run(&args),
         Command::Demo(args) => cmd::demo::run(&args),
