@@ -4,12 +4,15 @@
 //! in virtual time a program that spins never ends.
 
 mod blast;
+mod call;
 mod chunks;
 mod clock;
 mod connect;
+mod downloads;
 mod exchange;
 mod http;
 mod load;
+mod page;
 mod probe;
 mod socket;
 mod spread;
@@ -23,11 +26,14 @@ use clap::{Parser, Subcommand};
 use serde::Serialize;
 
 pub use blast::{BlastReport, SinkReport};
+pub use call::{CallArgs, CallReport};
 pub use clock::{Window, monotonic, sleep_until};
 pub use connect::{Tuning, Via};
+pub use downloads::{Download, DownloadsArgs, DownloadsReport};
 pub use exchange::AskReport;
 pub use http::GetReport;
 pub use load::{Direction, LoadReport};
+pub use page::{PageArgs, PageReport};
 pub use probe::{ProbeArgs, ProbeReport};
 pub use spread::{Spread, fairness, percentile};
 pub use stream::{Shape, StreamArgs, StreamReport};
@@ -114,6 +120,29 @@ pub enum Tool {
     Stream(StreamArgs),
     /// Sends small messages at a steady pace, and measures when their echoes come.
     Probe(ProbeArgs),
+    /// Gets a page from http-serve as a browser does.
+    Page(PageArgs),
+    /// Downloads from http-serve again and again, with pauses.
+    Downloads(DownloadsArgs),
+    /// Waits for call and talks with it.
+    CallServe {
+        /// How to talk.
+        #[command(flatten)]
+        args: CallArgs,
+        /// Where to listen.
+        address: SocketAddr,
+    },
+    /// Talks with call-serve: datagrams at a steady pace both ways.
+    Call {
+        /// Source address.
+        #[arg(long)]
+        bind: Option<IpAddr>,
+        /// How to talk.
+        #[command(flatten)]
+        args: CallArgs,
+        /// The call-serve.
+        address: SocketAddr,
+    },
     /// Sends numbered datagrams at a steady pace.
     UdpBlast {
         /// Source address.
@@ -232,6 +261,10 @@ impl Tool {
             Self::StreamServe { window, bin_ms, address } => stream::serve(address, window, bin_ms),
             Self::Stream(args) => print(&stream::run(&args)?),
             Self::Probe(args) => print(&probe::run(&args)?),
+            Self::Page(args) => print(&page::get(&args)?),
+            Self::Downloads(args) => print(&downloads::run(&args)?),
+            Self::CallServe { args, address } => print(&call::serve(address, &args)?),
+            Self::Call { bind, args, address } => print(&call::call(bind, address, &args)?),
             Self::UdpBlast { bind, count, size, pps, address } => {
                 let interval = socket::seconds("--pps", 1.0 / pps)?;
                 print(&blast::blast(bind, address, count, size, interval)?)

@@ -80,6 +80,9 @@ pub struct StreamArgs {
     /// Flows at once.
     #[arg(long, default_value_t = 1)]
     pub(super) flows: u16,
+    /// Reports the delay of every chunk that arrived here.
+    #[arg(long)]
+    pub(super) raw: bool,
     /// The stream-serve.
     pub(super) address: SocketAddr,
     /// Which way the payload goes.
@@ -97,6 +100,8 @@ pub struct StreamReport {
     pub flows: Vec<f64>,
     /// One-way delay of the chunks that arrived, in milliseconds.
     pub delay_ms: Spread,
+    /// All of them, if that was wanted.
+    pub delays_ms: Vec<f64>,
     /// Payload of all flows over time, in Mbit/s.
     pub bins: Vec<f64>,
     /// Flows that ended before the window closed.
@@ -123,9 +128,11 @@ impl Board {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn report(&self, window: Window, bin: Duration) -> StreamReport {
+    fn report(&self, window: Window, bin: Duration, raw: bool) -> StreamReport {
         let mut tallies = std::mem::take(&mut *self.tallies());
         tallies.sort_by_key(|tally| tally.flow);
+        let delays_ms: Vec<f64> =
+            tallies.iter_mut().flat_map(|tally| std::mem::take(&mut tally.delays_ms)).collect();
         let bytes = tallies.iter().map(|tally| tally.bytes).sum();
         let longest = tallies.iter().map(|tally| tally.bins.len()).max().unwrap_or(0);
         let bin_of = |at: usize| tallies.iter().filter_map(|tally| tally.bins.get(at)).sum();
@@ -135,7 +142,8 @@ impl Board {
             flows: tallies.iter().map(|tally| mbit_per_second(tally.bytes, window.length())).collect(),
             bins: (0..longest).map(|at| mbit_per_second(bin_of(at), bin)).collect(),
             ended: tallies.iter().filter(|tally| tally.ended).count() as u16,
-            delay_ms: Spread::of(tallies.into_iter().flat_map(|tally| tally.delays_ms).collect()),
+            delays_ms: if raw { delays_ms.clone() } else { Vec::new() },
+            delay_ms: Spread::of(delays_ms),
         }
     }
 }
@@ -156,7 +164,7 @@ pub(super) fn serve(address: SocketAddr, window: Option<Window>, bin_ms: u32) ->
             scope.spawn(move || {
                 sleep_until(window.closes);
                 thread::sleep(LATE);
-                super::print(&board.report(window, Duration::from_millis(bin_ms.into())))
+                super::print(&board.report(window, Duration::from_millis(bin_ms.into()), false))
             });
         }
         serve_on(&listener, &board)
@@ -205,7 +213,7 @@ pub(super) fn run(args: &StreamArgs) -> Result<StreamReport, TrafficError> {
         };
         flows.into_iter().try_for_each(join)
     })?;
-    Ok(board.report(args.window, args.shape.bin()))
+    Ok(board.report(args.window, args.shape.bin(), args.raw))
 }
 
 fn one(args: &StreamArgs, flow: u16, board: &Board) -> Result<(), TrafficError> {
@@ -357,6 +365,7 @@ mod tests {
             shape: Shape { chunk: 1024, answer_every: 8, bin_ms: 50 },
             window: Window::after(Duration::from_millis(100), WINDOW),
             flows: 3,
+            raw: true,
             address,
             direction,
         }
@@ -375,11 +384,13 @@ mod tests {
     #[test]
     fn the_receiver_counts_in_both_directions() {
         let (address, board) = server();
-        is_sane(&run(&args(address, Direction::Get)).unwrap());
+        let report = run(&args(address, Direction::Get)).unwrap();
+        assert_eq!(report.delays_ms.len() as u64, report.delay_ms.count);
+        is_sane(&report);
         let put = args(address, Direction::Put);
         assert_eq!(run(&put).unwrap().bytes, 0, "the client received nothing");
         thread::sleep(LATE);
-        is_sane(&board.report(put.window, put.shape.bin()));
+        is_sane(&board.report(put.window, put.shape.bin(), false));
     }
 
     #[test]

@@ -3,6 +3,12 @@
 //! A workload runs inside the lab on a built network whose system is ready: it starts servers and clients on nodes
 //! and gives samples. It never spins, so that it fits virtual time.
 
+mod call;
+mod clients;
+mod echo;
+mod page;
+mod profiles;
+mod saturate;
 mod stage;
 mod stream;
 
@@ -39,11 +45,23 @@ impl Sample {
         Self { of, what, stat, unit, value }
     }
 
-    /// The mean and the percentiles that there are, in milliseconds.
-    fn spread(of: &str, what: &str, spread: &Spread) -> Vec<Self> {
+    fn count(of: &str, what: &str, value: u64) -> Self {
+        Self::new(of, what, "count", "1", value as f64)
+    }
+
+    /// The mean and the percentiles that there are.
+    fn spread(of: &str, what: &str, unit: &str, spread: &Spread) -> Vec<Self> {
         let Spread { mean, p50, p95, p99, .. } = spread;
         let stats = [("mean", mean), ("p50", p50), ("p95", p95), ("p99", p99)];
-        stats.iter().filter_map(|(stat, value)| Some(Self::new(of, what, stat, "ms", (**value)?))).collect()
+        stats.iter().filter_map(|(stat, value)| Some(Self::new(of, what, stat, unit, (**value)?))).collect()
+    }
+
+    /// Every value, and their spread.
+    fn each(of: &str, what: &str, unit: &str, values: &[f64]) -> Vec<Self> {
+        let mut samples: Vec<Self> =
+            values.iter().map(|value| Self::new(of, what, "each", unit, *value)).collect();
+        samples.extend(Self::spread(of, what, unit, &Spread::of(values.to_vec())));
+        samples
     }
 }
 
@@ -70,6 +88,16 @@ pub enum Settings {
     Nothing {},
     /// Bulk flows, and a probe beside them.
     Stream(stream::Settings),
+    /// A page, as a browser gets it.
+    Page(page::Settings),
+    /// Web clients with pauses and bulk clients without.
+    Clients(clients::Settings),
+    /// A stream of timestamps on every circuit, and a probe that may first be alone.
+    Echo(echo::Settings),
+    /// Calls by UDP.
+    Call(call::Settings),
+    /// As much as goes, over time.
+    Saturate(saturate::Settings),
 }
 
 impl Settings {
@@ -81,6 +109,11 @@ impl Settings {
         match self {
             Self::Nothing {} => Ok(Vec::new()),
             Self::Stream(settings) => stream::run(settings, arena),
+            Self::Page(settings) => page::run(settings, arena),
+            Self::Clients(settings) => clients::run(settings, arena),
+            Self::Echo(settings) => echo::run(settings, arena),
+            Self::Call(settings) => call::run(settings, arena),
+            Self::Saturate(settings) => saturate::run(settings, arena),
         }
     }
 }

@@ -7,7 +7,7 @@ use std::time::Duration;
 use serde::de::DeserializeOwned;
 
 use super::{Arena, Outcome};
-use crate::net::{Background, Node};
+use crate::net::{Background, Net, Node};
 use crate::program;
 use crate::systems::{Circuit, Way};
 use crate::traffic::Window;
@@ -89,7 +89,12 @@ fn spawn(node: Node<'_>, argv: &[String], rest: &[String]) -> Outcome<Background
 
 /// Waits for a client's end and reads its report.
 pub(super) fn report<T: DeserializeOwned>(client: Background) -> Outcome<T> {
-    let output = client.wait(REPORT)?;
+    report_within(client, REPORT)
+}
+
+/// The same, of a client that may take this long.
+pub(super) fn report_within<T: DeserializeOwned>(client: Background, limit: Duration) -> Outcome<T> {
+    let output = client.wait(limit)?;
     if !output.status.success() {
         return Err(format!("a client ended with {}: {}", output.status, output.stderr.trim_end()).into());
     }
@@ -120,4 +125,79 @@ pub(super) fn pin_loopback(node: Node<'_>, upload: bool) -> Outcome<()> {
         })??;
     }
     Ok(())
+}
+
+/// Octets that interfaces counted since they were made.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Counters {
+    /// Received at a client's uplink.
+    pub(super) received: u64,
+    /// Sent there.
+    pub(super) sent: u64,
+    /// Received at all ends of all links.
+    pub(super) everywhere: u64,
+}
+
+impl Counters {
+    pub(super) fn read(net: &Net, client: &str) -> Outcome<Self> {
+        let mut all = Self::default();
+        for node in net.nodes() {
+            let table = node.enter(|| fs::read_to_string("/proc/thread-self/net/dev"))??;
+            for (at, end) in node.interfaces().enumerate() {
+                let (received, sent) = interface(&table, &end.interface)
+                    .ok_or_else(|| format!("{}: found no counters of {}", node.name(), end.interface))?;
+                all.everywhere += received;
+                if at == 0 && node.name() == client {
+                    (all.received, all.sent) = (received, sent);
+                }
+            }
+        }
+        Ok(all)
+    }
+
+    pub(super) fn since(&self, before: &Self) -> Self {
+        Self {
+            received: self.received.saturating_sub(before.received),
+            sent: self.sent.saturating_sub(before.sent),
+            everywhere: self.everywhere.saturating_sub(before.everywhere),
+        }
+    }
+}
+
+/// Octets received and sent, of the kernel's table of interfaces.
+fn interface(table: &str, name: &str) -> Option<(u64, u64)> {
+    let lines = table.lines().filter_map(|line| line.split_once(':'));
+    let (_, numbers) = lines.into_iter().find(|(found, _)| found.trim() == name)?;
+    let mut numbers = numbers.split_whitespace().map(str::parse);
+    Some((numbers.next()?.ok()?, numbers.nth(7)?.ok()?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn counters_are_found_in_the_kernels_table() {
+        let table = "Inter-|   Receive                                                |  Transmit
+ face |bytes    packets errs drop fifo frame compressed multicast|bytes    packets errs drop fifo colls carrier compressed
+    lo:     100       1    0    0    0     0          0         0      100       1    0    0    0     0       0          0
+  hub: 4711 40 0 0 0 0 0 0 815 9 0 0 0 0 0 0
+";
+        assert_eq!(interface(table, "hub"), Some((4711, 815)));
+        assert_eq!(interface(table, "ub"), None);
+    }
+
+    #[test]
+    fn a_report_is_the_last_line() {
+        assert_eq!(last_line::<u32>("listening on 192.0.2.1:5\n7\n").unwrap(), 7);
+        let error = last_line::<u32>("oops").unwrap_err().to_string();
+        assert!(error.starts_with("found `oops`, expected a report: "), "{error}");
+    }
+
+    #[test]
+    fn ways_are_arguments() {
+        assert!(way_arguments(Way::Plain).is_empty());
+        assert_eq!(way_arguments(Way::From([192, 0, 2, 1].into())), ["--bind", "192.0.2.1"]);
+        assert_eq!(way_arguments(Way::Socks(([127, 0, 0, 1], 9050).into())), ["--socks", "127.0.0.1:9050"]);
+    }
 }

@@ -76,17 +76,12 @@ pub(super) fn run(settings: &Settings, arena: Arena<'_>) -> Outcome<Vec<Sample>>
     let circuits: Vec<usize> = [bulk].into_iter().chain(probe).collect();
     let mut servers = arena.serve(&circuits, PORT, &serve)?;
 
-    let mut argv = [words(&["stream"]), window_arguments(window)].concat();
+    let tuning = sender_tuning(settings.host_cc.as_deref(), settings.notsent_lowat);
+    let mut argv = [words(&["stream"]), window_arguments(window), tuning].concat();
     argv.extend(words(&["--flows", &settings.flows.to_string()]));
-    argv.extend(words(&["--notsent-lowat", &settings.notsent_lowat.to_string()]));
-    argv.extend(settings.host_cc.iter().flat_map(|name| words(&["--cc", name])));
     let buffer = settings.socket_buffer.or(matches!(way, Way::Socks(_)).then_some(PROXY_BUFFER));
     argv.extend(buffer.iter().flat_map(|octets| words(&["--buffer", &octets.to_string()])));
-    let side = match direction {
-        Direction::Get => "get",
-        Direction::Put => "put",
-    };
-    let flows = arena.spawn(bulk, PORT, &argv, &words(&[side]))?;
+    let flows = arena.spawn(bulk, PORT, &argv, &words(&[direction_word(direction)]))?;
     let probing = probe.map(|at| {
         let argv = [words(&["probe"]), window_arguments(window)].concat();
         arena.spawn(at, PORT, &argv, &[])
@@ -108,6 +103,20 @@ pub(super) fn run(settings: &Settings, arena: Arena<'_>) -> Outcome<Vec<Sample>>
     Ok(samples)
 }
 
+/// Arguments about our own sockets.
+pub(super) fn sender_tuning(host_cc: Option<&str>, notsent_lowat: u32) -> Vec<String> {
+    let mut argv = words(&["--notsent-lowat", &notsent_lowat.to_string()]);
+    argv.extend(host_cc.iter().flat_map(|name| words(&["--cc", name])));
+    argv
+}
+
+pub(super) fn direction_word(direction: Direction) -> &'static str {
+    match direction {
+        Direction::Get => "get",
+        Direction::Put => "put",
+    }
+}
+
 /// The way of a circuit whose loopback connections, if it has any, behave like those of a network.
 pub(super) fn pinned(arena: Arena<'_>, at: usize, direction: Direction) -> Outcome<Way> {
     let (circuit, way) = arena.circuit(at)?;
@@ -118,21 +127,21 @@ pub(super) fn pinned(arena: Arena<'_>, at: usize, direction: Direction) -> Outco
 }
 
 /// Of `bulk`: goodput, fairness among flows, one-way delay, flows that did not last.
-fn bulk_samples(flows: u16, carried: &StreamReport) -> Vec<Sample> {
+pub(super) fn bulk_samples(flows: u16, carried: &StreamReport) -> Vec<Sample> {
     let mut samples = vec![Sample::new("bulk", "goodput", "sum", "Mbit/s", carried.mbit_s)];
     samples.extend(carried.flows.iter().map(|rate| Sample::new("bulk", "goodput", "each", "Mbit/s", *rate)));
     let index = fairness(&carried.flows).filter(|_| flows > 1);
     samples.extend(index.map(|index| Sample::new("bulk", "fairness", "mean", "1", index)));
-    samples.extend(Sample::spread("bulk", "delay", &carried.delay_ms));
-    let lasted = carried.flows.len() as f64 - f64::from(carried.ended);
-    samples.push(Sample::new("bulk", "ended", "count", "1", f64::from(flows) - lasted));
+    samples.extend(Sample::spread("bulk", "delay", "ms", &carried.delay_ms));
+    let lasted = (carried.flows.len() as u64).saturating_sub(carried.ended.into());
+    samples.push(Sample::count("bulk", "ended", u64::from(flows).saturating_sub(lasted)));
     samples
 }
 
 /// Of `probe`: round trips, and what did not come back.
 pub(super) fn probe_samples(probe: &ProbeReport) -> Vec<Sample> {
-    let mut samples = Sample::spread("probe", "round_trip", &probe.round_trip_ms);
-    samples.push(Sample::new("probe", "round_trip", "count", "1", probe.round_trip_ms.count as f64));
-    samples.push(Sample::new("probe", "lost", "count", "1", probe.lost as f64));
+    let mut samples = Sample::spread("probe", "round_trip", "ms", &probe.round_trip_ms);
+    samples.push(Sample::count("probe", "round_trip", probe.round_trip_ms.count));
+    samples.push(Sample::count("probe", "lost", probe.lost));
     samples
 }
