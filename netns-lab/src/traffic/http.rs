@@ -3,7 +3,7 @@
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde::Serialize;
 
@@ -13,6 +13,8 @@ use super::socket::{Tried, connect_tcp, listen, mbit_per_second, millis, now};
 /// More than that is no request or response header of ours.
 const HEADER_MAX: u64 = 8192;
 const BLOCK: usize = 32 * 1024;
+/// Octets of a request of a browser.
+const REQUEST: usize = 400;
 /// The content repeats after that many bytes; a prime, so that no block or packet size hides a shift.
 const PERIOD: u64 = 251;
 
@@ -53,20 +55,33 @@ fn serve_on(listener: &TcpListener) -> Result<(), TrafficError> {
     }
 }
 
+/// Answers one request after the other until the client has no more, or wants no more.
 fn respond(mut stream: TcpStream, peer: SocketAddr) -> io::Result<()> {
-    let request = header(&mut BufReader::new(&stream))?;
-    let length = request.first().and_then(|line| length_asked_for(line));
-    let (status, length) = length.map_or(("404 Not Found", 0), |length| ("200 OK", length));
-    write!(
-        stream,
-        "HTTP/1.1 {status}\r\nContent-Type: application/octet-stream\r\nContent-Length: {length}\r\n\
-         Seen-As: {peer}\r\nConnection: close\r\n\r\n"
-    )?;
-    let mut sent = 0;
-    while sent < length {
-        let block: Vec<u8> = (sent..length).take(BLOCK).map(content).collect();
-        stream.write_all(&block)?;
-        sent += block.len() as u64;
+    // The end of a response must not wait until what is before it has been acknowledged.
+    stream.set_nodelay(true)?;
+    let mut reader = BufReader::new(stream.try_clone()?);
+    while !reader.fill_buf()?.is_empty() {
+        let request = header(&mut reader)?;
+        let closes = field::<String>(&request, "Connection").is_some_and(|value| value == "close");
+        let length = request.first().and_then(|line| length_asked_for(line));
+        let (status, length) = length.map_or(("404 Not Found", 0), |length| ("200 OK", length));
+        let connection = if closes { "close" } else { "keep-alive" };
+        let head = format!(
+            "HTTP/1.1 {status}\r\nContent-Type: application/octet-stream\r\nContent-Length: {length}\r\n\
+             Seen-As: {peer}\r\nConnection: {connection}\r\n\r\n"
+        );
+        let mut block = head.into_bytes();
+        let mut sent = 0;
+        while sent < length || !block.is_empty() {
+            let count = (length - sent).min(BLOCK as u64);
+            block.extend((sent..sent + count).map(content));
+            stream.write_all(&block)?;
+            block.clear();
+            sent += count;
+        }
+        if closes {
+            break;
+        }
     }
     Ok(())
 }
@@ -92,25 +107,75 @@ pub(super) fn get(from: Option<IpAddr>, timeout: Duration, url: &str) -> Result<
     write!(stream, "GET {path} HTTP/1.1\r\nHost: {peer}\r\nConnection: close\r\n\r\n").tried(asking)?;
 
     let mut reader = BufReader::with_capacity(BLOCK, stream);
-    reader.fill_buf().tried(asking)?;
-    let ttfb = start.elapsed();
-    let lines = header(&mut reader).tried(asking)?;
-    let status = lines.first().and_then(|line| line.split(' ').nth(1)).and_then(|code| code.parse().ok());
-    let (Some(status), Some(length)) = (status, field::<u64>(&lines, "Content-Length")) else {
-        let found = lines.first().map_or("nothing", String::as_str).to_owned();
-        return Err(TrafficError::Protocol { found, expected: "an HTTP status and Content-Length" });
-    };
-    let (bytes, intact) = check(&mut reader).tried(|| format!("read {path} from {peer}"))?;
+    let response = response(&mut reader).tried(asking)?;
     let span = start.elapsed();
     Ok(GetReport {
         peer,
-        seen_as: field(&lines, "Seen-As"),
+        seen_as: response.seen_as,
+        status: response.status,
+        bytes: response.bytes,
+        intact: response.intact,
+        ttfb_ms: millis(response.first - start),
+        seconds: millis(span) / 1e3,
+        mbit_s: mbit_per_second(response.bytes, span),
+    })
+}
+
+/// A client's end of a connection that is used for one request after the other.
+pub(super) struct Connection {
+    reader: BufReader<TcpStream>,
+    peer: SocketAddr,
+}
+
+impl Connection {
+    /// On a connection that is there.
+    pub(super) fn new(stream: TcpStream, peer: SocketAddr) -> Self {
+        Self { reader: BufReader::with_capacity(BLOCK, stream), peer }
+    }
+
+    /// Asks for that many bytes, with as many octets as a browser uses for it, and reads them.
+    pub(super) fn fetch(&mut self, length: u64) -> Result<Response, TrafficError> {
+        let asking = || format!("ask {} for {length} bytes", self.peer);
+        let request = format!("GET /{length} HTTP/1.1\r\nHost: {}\r\nUser-Agent: ", self.peer);
+        let request = format!("{request:x<width$}\r\n\r\n", width = REQUEST - 4);
+        self.reader.get_mut().write_all(request.as_bytes()).tried(asking)?;
+        let response = response(&mut self.reader).tried(asking)?;
+        if !response.intact || response.bytes != length {
+            let found = format!("{} bytes, intact: {}", response.bytes, response.intact);
+            return Err(TrafficError::Protocol { found, expected: "all bytes that were asked for" });
+        }
+        Ok(response)
+    }
+}
+
+/// What a server answered.
+pub(super) struct Response {
+    /// When its first byte came.
+    pub(super) first: Instant,
+    pub(super) status: u16,
+    pub(super) seen_as: Option<SocketAddr>,
+    pub(super) bytes: u64,
+    /// Whether these are all bytes announced and each is what it should be.
+    pub(super) intact: bool,
+}
+
+fn response(reader: &mut impl BufRead) -> io::Result<Response> {
+    reader.fill_buf()?;
+    let first = now();
+    let lines = header(reader)?;
+    let status = lines.first().and_then(|line| line.split(' ').nth(1)).and_then(|code| code.parse().ok());
+    let (Some(status), Some(length)) = (status, field::<u64>(&lines, "Content-Length")) else {
+        let found = lines.first().map_or("nothing", String::as_str);
+        let error = format!("found {found}, expected an HTTP status and Content-Length");
+        return Err(io::Error::new(io::ErrorKind::InvalidData, error));
+    };
+    let (bytes, intact) = check(&mut reader.take(length))?;
+    Ok(Response {
+        first,
         status,
+        seen_as: field(&lines, "Seen-As"),
         bytes,
         intact: intact && bytes == length,
-        ttfb_ms: millis(ttfb),
-        seconds: millis(span) / 1e3,
-        mbit_s: mbit_per_second(bytes, span),
     })
 }
 
@@ -165,10 +230,10 @@ fn check(reader: &mut impl BufRead) -> io::Result<(u64, bool)> {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
 
-    fn server() -> SocketAddr {
+    pub(in crate::traffic) fn server() -> SocketAddr {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
         thread::spawn(move || serve_on(&listener));
@@ -185,6 +250,17 @@ mod tests {
             assert_eq!((report.status, report.bytes, report.intact), (200, length, true));
             assert_eq!(report.seen_as.unwrap().ip(), from);
             assert!(report.ttfb_ms <= report.seconds * 1e3);
+        }
+    }
+
+    #[test]
+    fn a_connection_is_used_again() {
+        let address = server();
+        let mut connection = Connection::new(TcpStream::connect(address).unwrap(), address);
+        for length in [0, 70_000, 1] {
+            let response = connection.fetch(length).unwrap();
+            assert_eq!((response.status, response.bytes), (200, length));
+            assert_eq!(response.seen_as, connection.reader.get_ref().local_addr().ok(), "the same one");
         }
     }
 

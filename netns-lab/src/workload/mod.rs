@@ -3,12 +3,22 @@
 //! A workload runs inside the lab on a built network whose system is ready: it starts servers and clients on nodes
 //! and gives samples. It never spins, so that it fits virtual time.
 
+mod call;
+mod clients;
+mod echo;
+mod page;
+mod profiles;
+mod saturate;
+mod stage;
+mod stream;
+
 use std::error::Error;
 
 use serde::{Deserialize, Serialize};
 
 use crate::net::Net;
 use crate::systems::{Circuit, Way};
+use crate::traffic::Spread;
 
 /// How workloads fail; the text is for people and names the node and the program.
 pub type Outcome<T> = Result<T, Box<dyn Error + Send + Sync>>;
@@ -27,6 +37,32 @@ pub struct Sample {
     pub unit: String,
     /// The figure.
     pub value: f64,
+}
+
+impl Sample {
+    fn new(of: &str, what: &str, stat: &str, unit: &str, value: f64) -> Self {
+        let [of, what, stat, unit] = [of, what, stat, unit].map(str::to_owned);
+        Self { of, what, stat, unit, value }
+    }
+
+    fn count(of: &str, what: &str, value: u64) -> Self {
+        Self::new(of, what, "count", "1", value as f64)
+    }
+
+    /// The mean and the percentiles that there are.
+    fn spread(of: &str, what: &str, unit: &str, spread: &Spread) -> Vec<Self> {
+        let Spread { mean, p50, p95, p99, .. } = spread;
+        let stats = [("mean", mean), ("p50", p50), ("p95", p95), ("p99", p99)];
+        stats.iter().filter_map(|(stat, value)| Some(Self::new(of, what, stat, unit, (**value)?))).collect()
+    }
+
+    /// Every value, and their spread.
+    fn each(of: &str, what: &str, unit: &str, values: &[f64]) -> Vec<Self> {
+        let mut samples: Vec<Self> =
+            values.iter().map(|value| Self::new(of, what, "each", unit, *value)).collect();
+        samples.extend(Self::spread(of, what, unit, &Spread::of(values.to_vec())));
+        samples
+    }
 }
 
 /// Where a workload takes place.
@@ -50,6 +86,18 @@ pub struct Arena<'net> {
 pub enum Settings {
     /// Nothing: for what the system itself tells, such as the time circuits take.
     Nothing {},
+    /// Bulk flows, and a probe beside them.
+    Stream(stream::Settings),
+    /// A page, as a browser gets it.
+    Page(page::Settings),
+    /// Web clients with pauses and bulk clients without.
+    Clients(clients::Settings),
+    /// A stream of timestamps on every circuit, and a probe that may first be alone.
+    Echo(echo::Settings),
+    /// Calls by UDP.
+    Call(call::Settings),
+    /// As much as goes, over time.
+    Saturate(saturate::Settings),
 }
 
 impl Settings {
@@ -57,9 +105,15 @@ impl Settings {
     ///
     /// # Errors
     /// Whatever keeps it from its end.
-    pub fn run(&self, _arena: Arena<'_>) -> Outcome<Vec<Sample>> {
+    pub fn run(&self, arena: Arena<'_>) -> Outcome<Vec<Sample>> {
         match self {
             Self::Nothing {} => Ok(Vec::new()),
+            Self::Stream(settings) => stream::run(settings, arena),
+            Self::Page(settings) => page::run(settings, arena),
+            Self::Clients(settings) => clients::run(settings, arena),
+            Self::Echo(settings) => echo::run(settings, arena),
+            Self::Call(settings) => call::run(settings, arena),
+            Self::Saturate(settings) => saturate::run(settings, arena),
         }
     }
 }
