@@ -4,7 +4,7 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use ippriv_lab::{bench, demo, scenario, soak, systems};
+use ippriv_lab::{bench, demo, experiment, scenario, soak, systems};
 
 use crate::Outcome;
 
@@ -30,6 +30,7 @@ enum What {
     TorBootstrap {
         blueprint: String,
     },
+    Point,
     Open {
         file: PathBuf,
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
@@ -49,6 +50,10 @@ pub(crate) fn run(args: Args) -> Outcome {
             } else {
                 Err(format!("no scenario {name}").into())
             }
+        }
+        What::Point => {
+            experiment::in_lab().map_err(|error| -> Box<dyn std::error::Error> { error })?;
+            Ok(ExitCode::SUCCESS)
         }
         What::Open { file, command } => super::up::in_lab(&file, &command),
         What::Digest => {

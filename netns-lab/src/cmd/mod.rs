@@ -3,6 +3,7 @@
 pub(crate) mod bench;
 pub(crate) mod cargo;
 pub(crate) mod demo;
+pub(crate) mod exec;
 pub(crate) mod in_lab;
 pub(crate) mod kernel;
 pub(crate) mod run;

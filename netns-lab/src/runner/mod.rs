@@ -162,7 +162,7 @@ impl RunError {
 }
 
 /// A way to run jobs.
-pub trait Runner {
+pub trait Runner: Sync {
     /// What this runner is called on the command line.
     fn name(&self) -> &'static str;
     /// Runs the job to its end.
