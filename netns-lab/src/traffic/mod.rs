@@ -4,10 +4,16 @@
 //! in virtual time a program that spins never ends.
 
 mod blast;
+mod chunks;
+mod clock;
+mod connect;
 mod exchange;
 mod http;
 mod load;
+mod probe;
 mod socket;
+mod spread;
+mod stream;
 
 use std::io;
 use std::net::{IpAddr, SocketAddr};
@@ -17,9 +23,14 @@ use clap::{Parser, Subcommand};
 use serde::Serialize;
 
 pub use blast::{BlastReport, SinkReport};
+pub use clock::{Window, monotonic, sleep_until};
+pub use connect::{Tuning, Via};
 pub use exchange::AskReport;
 pub use http::GetReport;
 pub use load::{Direction, LoadReport};
+pub use probe::{ProbeArgs, ProbeReport};
+pub use spread::{Spread, fairness, percentile};
+pub use stream::{Shape, StreamArgs, StreamReport};
 
 /// A traffic program with its arguments.
 #[derive(Clone, Debug, PartialEq, Subcommand)]
@@ -88,6 +99,21 @@ pub enum Tool {
         /// Which way the payload goes.
         direction: Direction,
     },
+    /// Sends to or receives from stream, and echoes for probe.
+    StreamServe {
+        /// When what was put counts; it is reported once that is over.
+        #[command(flatten)]
+        window: Option<Window>,
+        /// Length of the bins of that report, in milliseconds; 0 for none.
+        #[arg(long, default_value_t = 0)]
+        bin_ms: u32,
+        /// Where to listen.
+        address: SocketAddr,
+    },
+    /// Carries stamped chunks; their receiver measures goodput and one-way delay.
+    Stream(StreamArgs),
+    /// Sends small messages at a steady pace, and measures when their echoes come.
+    Probe(ProbeArgs),
     /// Sends numbered datagrams at a steady pace.
     UdpBlast {
         /// Source address.
@@ -203,6 +229,9 @@ impl Tool {
                 let warmup = socket::seconds("--warmup", warmup)?;
                 print(&load::load(bind, address, flows, &load::Order { direction, warmup, window, cc })?)
             }
+            Self::StreamServe { window, bin_ms, address } => stream::serve(address, window, bin_ms),
+            Self::Stream(args) => print(&stream::run(&args)?),
+            Self::Probe(args) => print(&probe::run(&args)?),
             Self::UdpBlast { bind, count, size, pps, address } => {
                 let interval = socket::seconds("--pps", 1.0 / pps)?;
                 print(&blast::blast(bind, address, count, size, interval)?)

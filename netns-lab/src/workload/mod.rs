@@ -3,12 +3,16 @@
 //! A workload runs inside the lab on a built network whose system is ready: it starts servers and clients on nodes
 //! and gives samples. It never spins, so that it fits virtual time.
 
+mod stage;
+mod stream;
+
 use std::error::Error;
 
 use serde::{Deserialize, Serialize};
 
 use crate::net::Net;
 use crate::systems::{Circuit, Way};
+use crate::traffic::Spread;
 
 /// How workloads fail; the text is for people and names the node and the program.
 pub type Outcome<T> = Result<T, Box<dyn Error + Send + Sync>>;
@@ -27,6 +31,20 @@ pub struct Sample {
     pub unit: String,
     /// The figure.
     pub value: f64,
+}
+
+impl Sample {
+    fn new(of: &str, what: &str, stat: &str, unit: &str, value: f64) -> Self {
+        let [of, what, stat, unit] = [of, what, stat, unit].map(str::to_owned);
+        Self { of, what, stat, unit, value }
+    }
+
+    /// The mean and the percentiles that there are, in milliseconds.
+    fn spread(of: &str, what: &str, spread: &Spread) -> Vec<Self> {
+        let Spread { mean, p50, p95, p99, .. } = spread;
+        let stats = [("mean", mean), ("p50", p50), ("p95", p95), ("p99", p99)];
+        stats.iter().filter_map(|(stat, value)| Some(Self::new(of, what, stat, "ms", (**value)?))).collect()
+    }
 }
 
 /// Where a workload takes place.
@@ -50,6 +68,8 @@ pub struct Arena<'net> {
 pub enum Settings {
     /// Nothing: for what the system itself tells, such as the time circuits take.
     Nothing {},
+    /// Bulk flows, and a probe beside them.
+    Stream(stream::Settings),
 }
 
 impl Settings {
@@ -57,9 +77,10 @@ impl Settings {
     ///
     /// # Errors
     /// Whatever keeps it from its end.
-    pub fn run(&self, _arena: Arena<'_>) -> Outcome<Vec<Sample>> {
+    pub fn run(&self, arena: Arena<'_>) -> Outcome<Vec<Sample>> {
         match self {
             Self::Nothing {} => Ok(Vec::new()),
+            Self::Stream(settings) => stream::run(settings, arena),
         }
     }
 }

@@ -1,0 +1,422 @@
+//! Stamped chunks over TCP, as thrulay sends them: their receiver computes goodput and one-way delays while a window
+//! of time is open. And echoes, for probes.
+//!
+//! The client orders with one line of JSON what a connection is to be. `get`: the server sends until the connection
+//! is gone. `put`: the client sends, and the server answers with a few octets now and then. `echo`: what comes goes
+//! back.
+
+use std::io::{self, BufRead, BufReader, Read, Write};
+use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::thread;
+use std::time::Duration;
+
+use rustix::event::{PollFd, PollFlags, poll};
+use rustix::net::sockopt;
+use serde::{Deserialize, Serialize};
+
+use super::TrafficError;
+use super::chunks::{self, Chunks};
+use super::clock::{Window, monotonic, sleep_until, until};
+use super::connect::{Tuning, Via, open_until};
+use super::load::Direction;
+use super::socket::{Tried, listen, mbit_per_second, timed_out};
+use super::spread::Spread;
+
+const BLOCK: usize = 64 * 1024;
+/// More than that is no order.
+const ORDER_MAX: u64 = 1024;
+/// Octets of an answer to chunks that were put.
+const ANSWER: usize = 16;
+/// The most that a connection is waited for once the window has closed.
+const LATE: Duration = Duration::from_millis(10);
+
+/// What a connection is to be.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Order {
+    pub(super) task: Task,
+    /// Which of the client's flows it is, from 0.
+    pub(super) flow: u16,
+    pub(super) shape: Shape,
+    pub(super) window: Window,
+    pub(super) tuning: Tuning,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(super) enum Task {
+    Get,
+    Put,
+    Echo,
+}
+
+/// How payload is cut, and counted.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, clap::Args)]
+#[serde(deny_unknown_fields)]
+pub struct Shape {
+    /// Octets of a chunk.
+    #[arg(long, default_value_t = 1024)]
+    pub chunk: u32,
+    /// After how many chunks that were put the server answers; 0 for never.
+    #[arg(long, default_value_t = 8)]
+    pub answer_every: u32,
+    /// Length of the bins that goodput over time is counted in, in milliseconds; 0 for none.
+    #[arg(long, default_value_t = 0)]
+    pub bin_ms: u32,
+}
+
+/// The flows of a client.
+#[derive(Clone, Debug, PartialEq, Eq, clap::Args)]
+pub struct StreamArgs {
+    #[command(flatten)]
+    pub(super) via: Via,
+    #[command(flatten)]
+    pub(super) tuning: Tuning,
+    #[command(flatten)]
+    pub(super) shape: Shape,
+    #[command(flatten)]
+    pub(super) window: Window,
+    /// Flows at once.
+    #[arg(long, default_value_t = 1)]
+    pub(super) flows: u16,
+    /// The stream-serve.
+    pub(super) address: SocketAddr,
+    /// Which way the payload goes.
+    pub(super) direction: Direction,
+}
+
+/// What the flows carried while the window was open, as their receiver saw it.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct StreamReport {
+    /// Payload of all flows, per second.
+    pub mbit_s: f64,
+    /// Payload of all flows.
+    pub bytes: u64,
+    /// Payload of each flow, in Mbit/s.
+    pub flows: Vec<f64>,
+    /// One-way delay of the chunks that arrived, in milliseconds.
+    pub delay_ms: Spread,
+    /// Payload of all flows over time, in Mbit/s.
+    pub bins: Vec<f64>,
+    /// Flows that ended before the window closed.
+    pub ended: u16,
+}
+
+/// What arrived of one flow.
+#[derive(Clone, Debug, Default)]
+struct Tally {
+    flow: u16,
+    bytes: u64,
+    delays_ms: Vec<f64>,
+    bins: Vec<u64>,
+    ended: bool,
+}
+
+/// What arrived of all flows.
+#[derive(Debug, Default)]
+struct Board(Mutex<Vec<Tally>>);
+
+impl Board {
+    fn tallies(&self) -> MutexGuard<'_, Vec<Tally>> {
+        // Each tally is whole after every line.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn report(&self, window: Window, bin: Duration) -> StreamReport {
+        let mut tallies = std::mem::take(&mut *self.tallies());
+        tallies.sort_by_key(|tally| tally.flow);
+        let bytes = tallies.iter().map(|tally| tally.bytes).sum();
+        let longest = tallies.iter().map(|tally| tally.bins.len()).max().unwrap_or(0);
+        let bin_of = |at: usize| tallies.iter().filter_map(|tally| tally.bins.get(at)).sum();
+        StreamReport {
+            mbit_s: mbit_per_second(bytes, window.length()),
+            bytes,
+            flows: tallies.iter().map(|tally| mbit_per_second(tally.bytes, window.length())).collect(),
+            bins: (0..longest).map(|at| mbit_per_second(bin_of(at), bin)).collect(),
+            ended: tallies.iter().filter(|tally| tally.ended).count() as u16,
+            delay_ms: Spread::of(tallies.into_iter().flat_map(|tally| tally.delays_ms).collect()),
+        }
+    }
+}
+
+impl Shape {
+    fn bin(&self) -> Duration {
+        Duration::from_millis(self.bin_ms.into())
+    }
+}
+
+/// Serves for good. Once the clock shows `closes`, reports what was put.
+pub(super) fn serve(address: SocketAddr, window: Option<Window>, bin_ms: u32) -> Result<(), TrafficError> {
+    let listener = listen(address)?;
+    let board = Board::default();
+    thread::scope(|scope| {
+        if let Some(window) = window {
+            let board = &board;
+            scope.spawn(move || {
+                sleep_until(window.closes);
+                thread::sleep(LATE);
+                super::print(&board.report(window, Duration::from_millis(bin_ms.into())))
+            });
+        }
+        serve_on(&listener, &board)
+    })
+}
+
+fn serve_on(listener: &TcpListener, board: &Board) -> Result<(), TrafficError> {
+    thread::scope(|scope| {
+        loop {
+            let (stream, peer) = listener.accept().tried(|| "accept a connection".to_owned())?;
+            scope.spawn(move || {
+                if let Err(error) = follow(stream, board) {
+                    eprintln!("{peer}: {error}");
+                }
+            });
+        }
+    })
+}
+
+/// Does what the order at the start of a connection says.
+fn follow(mut stream: TcpStream, board: &Board) -> Result<(), TrafficError> {
+    let reading = || "read an order".to_owned();
+    let mut line = String::new();
+    let mut reader = BufReader::with_capacity(BLOCK, stream.try_clone().tried(reading)?);
+    (&mut reader).take(ORDER_MAX).read_line(&mut line).tried(reading)?;
+    let order: Order = serde_json::from_str(&line).tried(reading)?;
+    order.tuning.apply(&stream)?;
+    match order.task {
+        Task::Get => send_until_gone(&mut stream, &order.shape),
+        Task::Put => receive(&mut reader, &stream, &order, board).tried(|| "receive payload".to_owned())?,
+        Task::Echo => {
+            // Ends with the connection, however that ends.
+            let _ = io::copy(&mut reader, &mut stream);
+        }
+    }
+    Ok(())
+}
+
+/// Runs all flows until the window has closed; what arrived here is in the report.
+pub(super) fn run(args: &StreamArgs) -> Result<StreamReport, TrafficError> {
+    let board = &Board::default();
+    thread::scope(|scope| {
+        let flows: Vec<_> = (0..args.flows).map(|flow| scope.spawn(move || one(args, flow, board))).collect();
+        let join = |flow: thread::ScopedJoinHandle<'_, _>| {
+            flow.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+        };
+        flows.into_iter().try_for_each(join)
+    })?;
+    Ok(board.report(args.window, args.shape.bin()))
+}
+
+fn one(args: &StreamArgs, flow: u16, board: &Board) -> Result<(), TrafficError> {
+    let talking = || format!("exchange payload with {}", args.address);
+    let task = match args.direction {
+        Direction::Get => Task::Get,
+        Direction::Put => Task::Put,
+    };
+    // The way to the server may have buffers of its own, which are the client's setting alone.
+    let tuning =
+        Tuning { buffer: args.tuning.buffer.filter(|_| args.via.socks.is_none()), ..args.tuning.clone() };
+    let order = Order { task, flow, shape: args.shape.clone(), window: args.window, tuning };
+    let mut stream = begin(&args.via, args.address, &args.tuning, &order)?;
+    match task {
+        Task::Put => put(&stream, &order).tried(talking),
+        Task::Get | Task::Echo => receive(&mut stream.try_clone().tried(talking)?, &stream, &order, board)
+            .and_then(|()| stream.flush())
+            .tried(talking),
+    }
+}
+
+/// Opens a connection before the window does, and orders what it is to be.
+pub(super) fn begin(
+    via: &Via,
+    to: SocketAddr,
+    tuning: &Tuning,
+    order: &Order,
+) -> Result<TcpStream, TrafficError> {
+    let ordering = || format!("order from {to}");
+    let mut stream = open_until(via, to, tuning, order.window.opens)?;
+    let line = serde_json::to_string(order).tried(ordering)? + "\n";
+    stream.write_all(line.as_bytes()).tried(ordering)?;
+    // What is under way when a flow ends must not disturb what comes after it.
+    sockopt::set_socket_linger(&stream, Some(Duration::ZERO)).tried(ordering)?;
+    if monotonic() >= order.window.opens {
+        let expected = "to be connected before the window opens";
+        return Err(TrafficError::Protocol { found: format!("{to} only reached after that"), expected });
+    }
+    Ok(stream)
+}
+
+/// Sends until the window closes, and reads the answers.
+fn put(stream: &TcpStream, order: &Order) -> io::Result<()> {
+    let (mut payload, mut answers) = (stream.try_clone()?, stream.try_clone()?);
+    thread::scope(|scope| {
+        scope.spawn(move || send_until_gone(&mut payload, &order.shape));
+        scope.spawn(move || io::copy(&mut answers, &mut io::sink()));
+        sleep_until(order.window.closes);
+        // Ends the other threads, whatever they wait for; fails where the connection is gone already.
+        let _ = stream.shutdown(Shutdown::Both);
+    });
+    Ok(())
+}
+
+/// Sends payload until the connection ends, which is how a flow ends. A chunk is stamped when there is room for it.
+fn send_until_gone(stream: &mut TcpStream, shape: &Shape) {
+    let mut chunk = vec![0x5a; shape.chunk.max(chunks::STAMP as u32) as usize];
+    loop {
+        let ready = poll(&mut [PollFd::new(&*stream, PollFlags::OUT)], None);
+        if ready.is_err_and(|error| error != rustix::io::Errno::INTR) {
+            return;
+        }
+        chunks::stamp(&mut chunk, monotonic());
+        if stream.write_all(&chunk).is_err() {
+            return;
+        }
+    }
+}
+
+/// Receives payload until the window closes or the connection ends.
+fn receive(reader: &mut impl Read, stream: &TcpStream, order: &Order, board: &Board) -> io::Result<()> {
+    let bin = order.shape.bin().as_nanos() as u64;
+    let bins = if bin == 0 { 0 } else { (order.window.length().as_nanos() as u64).div_ceil(bin) };
+    let at = {
+        let mut tallies = board.tallies();
+        tallies.push(Tally { flow: order.flow, bins: vec![0; bins as usize], ..Tally::default() });
+        tallies.len() - 1
+    };
+    let mut chunks = Chunks::new(order.shape.chunk as usize);
+    let mut block = vec![0; BLOCK];
+    let mut whole = 0_u64;
+    loop {
+        let left = until(order.window.closes);
+        if left.is_zero() {
+            return Ok(());
+        }
+        stream.set_read_timeout(Some(left))?;
+        let length = match reader.read(&mut block) {
+            Err(error) if timed_out(&error) || error.kind() == io::ErrorKind::Interrupted => continue,
+            // An end within the window is a result, not a failure.
+            Err(_) | Ok(0) => {
+                if let Some(tally) = board.tallies().get_mut(at) {
+                    tally.ended = until(order.window.closes) > Duration::ZERO;
+                }
+                return Ok(());
+            }
+            Ok(length) => length,
+        };
+        let now = monotonic();
+        let before = whole;
+        if let Some(tally) = board.tallies().get_mut(at) {
+            let counts = order.window.holds(now);
+            if counts {
+                tally.bytes += length as u64;
+                let since = now - order.window.opens;
+                if let Some(bytes) = since.checked_div(bin).and_then(|at| tally.bins.get_mut(at as usize)) {
+                    *bytes += length as u64;
+                }
+            }
+            for stamp in chunks.take(&block[..length]) {
+                whole += 1;
+                if counts {
+                    // To the microsecond.
+                    tally.delays_ms.push((now.saturating_sub(stamp) / 1000) as f64 / 1e3);
+                }
+            }
+        }
+        if order.task == Task::Put {
+            let every = u64::from(order.shape.answer_every);
+            let answers =
+                whole.checked_div(every).zip(before.checked_div(every)).map_or(0, |(now, then)| now - then);
+            for _ in 0..answers {
+                // A client that is gone needs no answer.
+                let _ = (&*stream).write_all(&[0; ANSWER]);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const WINDOW: Duration = Duration::from_millis(150);
+
+    /// A server whose report is that of its board.
+    fn server() -> (SocketAddr, &'static Board) {
+        let board: &'static Board = Box::leak(Box::default());
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        thread::spawn(move || serve_on(&listener, board));
+        (address, board)
+    }
+
+    fn args(address: SocketAddr, direction: Direction) -> StreamArgs {
+        StreamArgs {
+            via: Via { bind: Some("127.0.0.9".parse().unwrap()), ..Via::default() },
+            tuning: Tuning { cc: Some("cubic".to_owned()), notsent_lowat: Some(4096), buffer: None },
+            shape: Shape { chunk: 1024, answer_every: 8, bin_ms: 50 },
+            window: Window::after(Duration::from_millis(100), WINDOW),
+            flows: 3,
+            address,
+            direction,
+        }
+    }
+
+    fn is_sane(report: &StreamReport) {
+        assert_eq!((report.flows.len(), report.ended, report.bins.len()), (3, 0, 3), "{report:?}");
+        assert!(report.flows.iter().all(|rate| *rate > 0.0), "{report:?}");
+        let expected = report.bytes as f64 * 8.0 / WINDOW.as_secs_f64() / 1e6;
+        assert!((report.mbit_s - expected).abs() < 1e-3, "{report:?}");
+        let chunks = report.delay_ms.count;
+        assert!(chunks > 0 && chunks.abs_diff(report.bytes / 1024) <= 6, "{report:?}");
+        assert!(report.delay_ms.p50 <= report.delay_ms.p99 && report.delay_ms.max < Some(1e3), "{report:?}");
+    }
+
+    #[test]
+    fn the_receiver_counts_in_both_directions() {
+        let (address, board) = server();
+        is_sane(&run(&args(address, Direction::Get)).unwrap());
+        let put = args(address, Direction::Put);
+        assert_eq!(run(&put).unwrap().bytes, 0, "the client received nothing");
+        thread::sleep(LATE);
+        is_sane(&board.report(put.window, put.shape.bin()));
+    }
+
+    #[test]
+    fn bytes_count_when_they_arrive_in_the_window() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        let window = Window::after(Duration::from_millis(150), Duration::from_millis(600));
+        thread::spawn(move || {
+            let (mut stream, _) = listener.accept().unwrap();
+            let mut chunk = [0; 1024];
+            chunks::stamp(&mut chunk, monotonic());
+            stream.write_all(&chunk).unwrap();
+            sleep_until(window.opens + 50_000_000);
+            chunks::stamp(&mut chunk, window.opens);
+            stream.write_all(&chunk).unwrap();
+            stream.write_all(&[0; 7]).unwrap();
+        });
+        let report = run(&StreamArgs { flows: 1, window, ..args(address, Direction::Get) }).unwrap();
+        assert_eq!((report.bytes, report.delay_ms.count, report.ended), (1031, 1, 1));
+        assert!(report.delay_ms.p50 >= Some(50.0), "{report:?}");
+    }
+
+    #[test]
+    fn a_window_that_is_open_already_is_refused() {
+        let (address, _) = server();
+        let window = Window { opens: 0, closes: 1 };
+        let error = run(&StreamArgs { window, ..args(address, Direction::Get) }).unwrap_err().to_string();
+        assert!(error.ends_with("expected to be connected before the window opens"), "{error}");
+    }
+
+    #[test]
+    fn unknown_congestion_control_is_refused() {
+        let (address, _) = server();
+        let mut args = args(address, Direction::Get);
+        args.tuning.cc = Some("warp".to_owned());
+        args.window = Window::after(Duration::from_millis(20), WINDOW);
+        let error = run(&args).unwrap_err().to_string();
+        assert!(error.starts_with("use congestion control warp: "), "{error}");
+    }
+}
