@@ -4,7 +4,7 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use ippriv_lab::{bench, demo, experiment, scenario, soak};
+use ippriv_lab::{bench, demo, experiment, scenario, soak, systems};
 
 use crate::Outcome;
 
@@ -27,6 +27,9 @@ enum What {
         settings: String,
     },
     Digest,
+    TorBootstrap {
+        blueprint: String,
+    },
     Point,
     Open {
         file: PathBuf,
@@ -55,6 +58,10 @@ pub(crate) fn run(args: Args) -> Outcome {
         What::Open { file, command } => super::up::in_lab(&file, &command),
         What::Digest => {
             println!("{}", scenario::digest()?);
+            Ok(ExitCode::SUCCESS)
+        }
+        What::TorBootstrap { blueprint } => {
+            systems::tor::bootstrap_in_lab(&blueprint)?;
             Ok(ExitCode::SUCCESS)
         }
         What::Soak { settings } => {

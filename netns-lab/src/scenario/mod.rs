@@ -22,6 +22,7 @@ mod plans;
 mod rekey;
 mod removal;
 mod secrets;
+mod tor;
 mod tshark;
 mod verdict;
 mod watch;
@@ -58,6 +59,12 @@ impl Scenario {
     pub fn needs_foreign(&self) -> bool {
         self.name.starts_with("interop-") || self.name.starts_with("ike-tshark")
     }
+
+    /// Whether a private Tor network on a chain of three relays takes part.
+    #[must_use]
+    pub fn needs_tor(&self) -> bool {
+        self.name.starts_with("lab-tor")
+    }
 }
 
 /// Every scenario, in the order of tests.
@@ -78,6 +85,7 @@ pub const ALL: &[&[Scenario]] = &[
     command::ALL,
     first_network::ALL,
     secrets::ALL,
+    tor::ALL,
     interop::ALL[0],
     interop::ALL[1],
     interop::ALL[2],
