@@ -26,6 +26,7 @@ mod tshark;
 mod verdict;
 mod watch;
 mod wire;
+mod workloads;
 
 use std::error::Error;
 use std::io::{self, Write as _};
@@ -77,6 +78,7 @@ pub const ALL: &[&[Scenario]] = &[
     command::ALL,
     first_network::ALL,
     secrets::ALL,
+    workloads::ALL,
     interop::ALL[0],
     interop::ALL[1],
     interop::ALL[2],
