@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use ike_pair::*;
 use ippriv::ike::wire::Id;
-use ippriv::ike::{Connect, Event, How, OwnAuth};
+use ippriv::ike::{Connect, Event, How, OwnAuth, Retransmission, SaHandle};
 use ippriv::secret::KeyMaterial;
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -362,6 +362,59 @@ fn clients_cannot_be_told_apart_by_shape() {
     for seed in 2..8 {
         assert_eq!(shape(seed, "203.0.113.77:500"), one);
     }
+}
+
+/// The relay's IKE messages are lost, but the client sees packets of it every five seconds for some time. Who does
+/// not answer for `dead` is dead, or a fifth later.
+fn mute_relay(seed: u64, dead: Duration, seconds: u64) -> (Pair, SaHandle) {
+    let mut client = settings();
+    client.established = Retransmission::lasting(dead);
+    let mut pair = Pair::with(seed, client, settings());
+    let (ours, _) = pair.connected();
+    pair.filter = Some(Box::new(|from, _, _| if from == RELAY { Verdict::Drop } else { Verdict::Pass }));
+    pair.at(CLIENT, |endpoint, now| endpoint.probe(now, ours));
+    for _ in 0..seconds / 5 {
+        pair.run(5 * SECOND);
+        pair.at(CLIENT, |endpoint, now| endpoint.traffic_seen(now, ours));
+    }
+    (pair, ours)
+}
+
+#[test]
+fn a_peer_that_sends_packets_is_not_dead() {
+    let (mut pair, ours) = mute_relay(16, 20 * SECOND, 300);
+    assert!(pair.closed(CLIENT).is_empty(), "{:?}", pair.closed(CLIENT));
+    assert!(pair.hosts[CLIENT].endpoint.awaits_answer(ours));
+    assert_eq!(pair.hosts[CLIENT].endpoint.unanswered().collect::<Vec<_>>(), [ours]);
+    // the same request as at first is answered in the end
+    pair.filter = None;
+    pair.run(3 * SECOND);
+    assert!(!pair.hosts[CLIENT].endpoint.awaits_answer(ours));
+    assert_eq!(pair.hosts[CLIENT].endpoint.unanswered().count(), 0);
+    let child = pair.child(CLIENT, ours);
+    pair.at(CLIENT, |endpoint, now| endpoint.rekey_child(now, ours, child));
+    pair.run(10 * SECOND);
+    assert_ne!(pair.child(CLIENT, ours), child);
+}
+
+#[test]
+fn a_peer_that_no_longer_sends_packets_has_as_long_as_at_first() {
+    let (mut pair, _) = mute_relay(17, 20 * SECOND, 100);
+    pair.run(20 * SECOND);
+    assert!(pair.closed(CLIENT).is_empty(), "{:?}", pair.closed(CLIENT));
+    pair.run(5 * SECOND);
+    assert_eq!(pair.closed(CLIENT), ["INFORMATIONAL: the peer does not answer"]);
+}
+
+#[test]
+fn packets_do_not_keep_a_connection_that_is_being_closed() {
+    let (mut pair, ours) = mute_relay(18, 5 * SECOND, 0);
+    pair.at(CLIENT, |endpoint, now| endpoint.close(now, ours));
+    for _ in 0..7 {
+        pair.run(SECOND);
+        pair.at(CLIENT, |endpoint, now| endpoint.traffic_seen(now, ours));
+    }
+    assert_eq!(pair.closed(CLIENT).len(), 1);
 }
 
 #[test]

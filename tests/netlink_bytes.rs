@@ -10,7 +10,7 @@ use std::ops::Range;
 use ippriv::id::{IfId, LinkName, Mark, Mtu, Reqid, Spi, TableId};
 use ippriv::netlink::{
     AddressDump, Attributes, Dump, Frames, LinkDump, LinkIndexes, Parsed, PolicyDump, RouteDump, RuleDump,
-    SaDump, change_sets, requests,
+    SaDump, SaPackets, change_sets, requests,
 };
 use ippriv::ownership::FIRST;
 use ippriv::plan::{Object, Op};
@@ -195,7 +195,7 @@ fn changing_removing_and_asking_for_security_associations() {
     let gcm = sa(Suite::AesGcm128, OUT);
     compare("sa_delete", &Op::Delete(Object::Sa(gcm.clone())), 0, SA_ID, &no_source);
     compare("sa_delete_v6", &Op::Delete(Object::Sa(wide(gcm.clone()))), 0, SA_ID, &no_source);
-    let request = SaDump::One(gcm.id).request();
+    let request = SaPackets(gcm.id).request();
     let (ours, theirs) = (take_apart(request.as_bytes(), SA_ID).fixed, captured("sa_get"));
     assert_eq!(ours, take_apart(&theirs, SA_ID).fixed);
 }
@@ -426,7 +426,7 @@ fn every_bit_of_a_security_association_counts() {
             at = start + length.next_multiple_of(4);
         }
         every_bit_counts(&payload, &ignored, |octets| {
-            SaDump::All.parse(octets) == Ok(Parsed::Ours(original.clone()))
+            SaDump.parse(octets) == Ok(Parsed::Ours(original.clone()))
         });
     }
 }
@@ -445,7 +445,7 @@ fn before_linux_6_10_the_window_tells_the_direction() {
             }
             at = end;
         }
-        assert_eq!(SaDump::All.parse(&old), Ok(Parsed::Ours(original)));
+        assert_eq!(SaDump.parse(&old), Ok(Parsed::Ours(original)));
     }
 }
 
@@ -454,7 +454,7 @@ fn security_associations_that_cannot_be_in_the_way_are_irrelevant() {
     let with = |range: Range<usize>, octets: &[u8]| {
         let mut payload = payload(Object::Sa(sa(Suite::AesGcm256, OUT)));
         payload[range].copy_from_slice(octets);
-        SaDump::All.parse(&payload).unwrap()
+        SaDump.parse(&payload).unwrap()
     };
     // One that still waits for its SPI, one of AH.
     assert_eq!(with(72..76, &[0; 4]), Parsed::Irrelevant);
@@ -583,7 +583,7 @@ fn decoders_survive_anything() {
                 if let Some(last) = payload.last_mut() {
                     *last ^= value;
                 }
-                let _ = SaDump::All.parse(&payload);
+                let _ = SaDump.parse(&payload);
                 let _ = PolicyDump.parse(&payload);
                 let _ = LinkDump.parse(&payload);
                 let _ = AddressDump { links: &links }.parse(&payload);

@@ -22,8 +22,18 @@ struct CommandLine {
 enum Command {
     /// The kernel that labs run in.
     Kernel(cmd::kernel::Args),
+    /// Run an experiment, in virtual time.
+    Run(cmd::run::Run),
+    /// List the experiments.
+    List(cmd::run::List),
+    /// Draw the figures of a result, as SVG and PNG.
+    Plot(cmd::plot::Args),
+    /// Make one page of results, with figures and tables.
+    Report(cmd::report::Args),
+    /// Show what changed between two results.
+    Compare(cmd::compare::Args),
     /// Run one program in the lab.
-    Run(cmd::run::Args),
+    Exec(cmd::exec::Args),
     /// Measure figures in the lab.
     Bench(cmd::bench::Args),
     /// Let clients rotate circuits for hours of virtual time, and look for what leaks.
@@ -63,7 +73,12 @@ fn main() -> ExitCode {
 fn dispatch(command: Command) -> Outcome {
     match command {
         Command::Kernel(args) => cmd::kernel::run(&args),
-        Command::Run(args) => cmd::run::run(args),
+        Command::Run(args) => cmd::run::run(&args),
+        Command::List(args) => cmd::run::list(&args),
+        Command::Exec(args) => cmd::exec::run(args),
+        Command::Plot(args) => cmd::plot::run(&args),
+        Command::Report(args) => cmd::report::run(&args),
+        Command::Compare(args) => cmd::compare::run(&args),
         Command::Bench(args) => cmd::bench::run(&args),
         Command::Soak(args) => cmd::soak::run(&args),
         Command::Demo(args) => cmd::demo::run(&args),

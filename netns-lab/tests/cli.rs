@@ -32,8 +32,8 @@ fn open_dir(name: &str) -> PathBuf {
 #[test]
 fn wrong_usage_is_2_and_failure_is_1_with_one_line() {
     let cache = open_dir("errors");
-    assert_eq!(lab(&["run"], &cache).status.code(), Some(2));
-    assert_eq!(lab(&["run", "--seed", "1", "--", "true"], &cache).status.code(), Some(2));
+    assert_eq!(lab(&["exec"], &cache).status.code(), Some(2));
+    assert_eq!(lab(&["exec", "--seed", "1", "--", "true"], &cache).status.code(), Some(2));
 
     let output = lab(&["kernel", "path"], &cache);
     assert_eq!(output.status.code(), Some(1));
@@ -42,7 +42,7 @@ fn wrong_usage_is_2_and_failure_is_1_with_one_line() {
     assert!(message.contains("run `cargo lab kernel build`"), "{message}");
     assert_eq!(message.lines().count(), 1, "{message}");
 
-    let output = lab(&["run", "--runner", "native", "--virtual", "--", "true"], &cache);
+    let output = lab(&["exec", "--runner", "native", "--virtual", "--", "true"], &cache);
     assert_eq!(output.status.code(), Some(1));
     assert!(text(&output.stderr).contains("real time only"), "{}", text(&output.stderr));
     fs::remove_dir_all(cache).unwrap();
@@ -80,7 +80,7 @@ fn the_exit_code_and_the_output_are_the_programs() {
     let cache = kernel::cache_dir().unwrap().parent().unwrap().to_owned();
     kernel::ensure().unwrap();
     let output =
-        lab(&["run", "--runner", "uml", "--", "sh", "-c", "echo out; echo err >&2; exit 42"], &cache);
+        lab(&["exec", "--runner", "uml", "--", "sh", "-c", "echo out; echo err >&2; exit 42"], &cache);
     assert_eq!(output.status.code(), Some(42));
     assert_eq!((text(&output.stdout), text(&output.stderr)), ("out\n", "err\n"));
 }
@@ -105,7 +105,7 @@ fn an_ordinary_user_runs_the_lab() {
     }
     let script =
         "id -u; ip link add x0 type xfrm dev lo if_id 1 && echo xfrm; echo x >/etc/written && echo written";
-    command.arg(program).args(["run", "--virtual", "--", "sh", "-c", script]);
+    command.arg(program).args(["exec", "--virtual", "--", "sh", "-c", script]);
     let output =
         command.env_clear().env("PATH", "/usr/bin:/bin").env("IPPRIV_CACHE", &dir).current_dir("/").output();
     let output = output.unwrap();

@@ -194,7 +194,7 @@ fn what_the_native_runner_cannot_do_is_refused() {
 fn start_in(dir: &Path, arguments: &[&str]) -> Child {
     kernel::ensure().unwrap();
     let mut command = Command::new(env!("CARGO_BIN_EXE_ippriv-lab"));
-    command.arg("run").args(arguments).env("TMPDIR", dir).current_dir(dir);
+    command.arg("exec").args(arguments).env("TMPDIR", dir).current_dir(dir);
     let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).process_group(0).spawn().unwrap();
     let mut first = [0];
     std::io::Read::read_exact(child.stdout.as_mut().unwrap(), &mut first).unwrap();

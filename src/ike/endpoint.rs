@@ -26,6 +26,8 @@ pub struct Endpoint {
     spis: Spis,
     sas: BTreeMap<SaHandle, Entry>,
     timers: BTreeSet<(Instant, SaHandle)>,
+    /// Connections that have not answered our request yet.
+    unanswered: BTreeSet<SaHandle>,
     half_open: HalfOpenSet,
     cookies: CookieJar,
     cookies_until: Instant,
@@ -53,6 +55,7 @@ impl Endpoint {
             spis: Spis::default(),
             sas: BTreeMap::new(),
             timers: BTreeSet::new(),
+            unanswered: BTreeSet::new(),
             half_open: HalfOpenSet::default(),
             cookies_until: Instant::ZERO,
             output: VecDeque::new(),
@@ -140,6 +143,12 @@ impl Endpoint {
             self.output.push_back(Output::Changed(handle));
         }
         self.output.extend(out);
+        let asked = matches!(&after, Sa::Established(sa) if sa.awaits_answer());
+        if asked {
+            self.unanswered.insert(handle);
+        } else {
+            self.unanswered.remove(&handle);
+        }
         let Some(entry) = self.sas.get_mut(&handle) else { return };
         let old = entry.deadline;
         if matches!(after, Sa::Closed) {

@@ -224,6 +224,12 @@ impl Retransmission {
         policy
     }
 
+    /// How long a request is repeated in all, but for chance.
+    #[must_use]
+    pub fn total(&self) -> Duration {
+        (0..self.attempts).map(|sent| self.wait(sent)).sum()
+    }
+
     /// Time to the next repetition when this many came before, but for chance.
     pub(super) fn wait(&self, sent: u8) -> Duration {
         self.first.saturating_mul(1 << sent.min(16)).min(self.most)

@@ -30,7 +30,7 @@ pub use notice::{Notice, address_changes, xfrm_notice};
 pub use request::{Channel, Request, Undo, Unencodable, requests};
 pub use route::RouteDump;
 pub use rule::RuleDump;
-pub use xfrm::{PolicyDump, SaDump};
+pub use xfrm::{PolicyDump, SaDump, SaPackets};
 
 /// An object found in a dump.
 #[derive(Debug, Clone, PartialEq, Eq)]

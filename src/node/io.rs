@@ -92,6 +92,9 @@ pub enum Input<'a> {
     },
     /// A process of an [`Output::Watch`] is no more.
     ProcessEnded(ProcessId),
+    /// The answer to an [`Output::Count`]: how many packets came through each SA so far. Those that are not there
+    /// are left out.
+    Counted(Vec<(SaId, u64)>),
     /// Somebody asks for something.
     Command(CommandId, Command),
 }
@@ -139,6 +142,8 @@ pub enum Output {
     },
     /// Say with [`Input::ProcessEnded`] when a process ends, at once if there is none.
     Watch(ProcessId),
+    /// Say with [`Input::Counted`] how many packets the kernel let in through each of these SAs.
+    Count(Vec<SaId>),
     /// Something that people and programs may want to know.
     Event(Event),
     /// The answer to a command.

@@ -19,6 +19,7 @@ mod io;
 mod journal;
 mod kernel;
 mod key_log;
+mod liveness;
 mod moved;
 mod overlay;
 mod pool;
@@ -48,6 +49,7 @@ use crate::time::Instant;
 use client::ClientRole;
 use kernel::{Done, KernelQueue, KernelRefused, Next, Part};
 use key_log::KeyLog;
+use liveness::Liveness;
 use overlay::Overlays;
 use relay::RelayRole;
 use sockets::Sockets;
@@ -102,6 +104,7 @@ pub struct Node {
     relay: Option<RelayRole>,
     overlays: Overlays,
     client: Option<ClientRole>,
+    liveness: Liveness,
     /// What the engine said while connections were taken over.
     replayed: VecDeque<ike::Output>,
     /// When what the system refused is tried again, and how long it rests after that.
@@ -163,25 +166,30 @@ impl Node {
             Input::AddressChanged(address) => self.address_changed(address),
             Input::Lent { id, circuit, result } => self.circuit_lent(circuit, id, result),
             Input::ProcessEnded(process) => self.process_ended(process),
+            Input::Counted(counts) => self.counted(&counts),
             Input::Command(id, command) => self.command(id, command),
         }
+        self.watch_silent();
     }
 
     /// Time has passed.
     pub fn handle_timeout(&mut self, now: Instant) {
         self.now = self.now.max(now);
+        self.look_for_traffic();
         self.ike.handle_timeout(self.now);
         self.retry();
         self.connect_overlays();
         self.settle_overlays();
         self.circuit_timers();
+        self.watch_silent();
     }
 
     /// When [`Self::handle_timeout`] has something to do.
     #[must_use]
     pub fn poll_timeout(&self) -> Option<Instant> {
         let circuits = self.client.as_ref().and_then(ClientRole::next_timeout);
-        [self.ike.poll_timeout(), self.overlays.next_timeout(), circuits, self.retry]
+        let looks = self.liveness.next_timeout();
+        [self.ike.poll_timeout(), self.overlays.next_timeout(), circuits, self.retry, looks]
             .into_iter()
             .flatten()
             .min()

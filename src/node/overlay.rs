@@ -165,6 +165,11 @@ impl Overlays {
     }
 
     /// One of them.
+    pub(super) fn get(&self, number: NeighbourNumber) -> Option<&Overlay> {
+        self.all.get(&number)
+    }
+
+    /// One of them, to change.
     pub(super) fn get_mut(&mut self, number: NeighbourNumber) -> Option<&mut Overlay> {
         self.all.get_mut(&number)
     }

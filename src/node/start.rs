@@ -100,6 +100,7 @@ impl Node {
             sockets: Sockets::default(),
             purposes: BTreeMap::new(),
             overlays: Overlays::default(),
+            liveness: super::liveness::Liveness::default(),
             replayed: VecDeque::new(),
             retry: None,
             rest: super::FIRST_REST,

@@ -115,6 +115,11 @@ impl Tunnel {
         self.rekeyed = rekeyed;
     }
 
+    /// The SPIs that we receive through over a connection.
+    pub(super) fn inbound(&self, sa: SaHandle) -> impl Iterator<Item = Spi> + Clone {
+        self.children.iter().filter(move |child| child.sa == sa).map(|child| child.inbound)
+    }
+
     /// The name of the child SA in use.
     pub(super) fn in_use(&self) -> Option<ChildId> {
         self.sending().map(|child| child.id)

@@ -15,4 +15,5 @@ mod refused;
 mod rekey;
 mod reports;
 mod restart;
+mod silence;
 mod world;

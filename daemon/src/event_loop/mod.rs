@@ -354,6 +354,10 @@ impl<B: Brain, K: Kernel> Running<B, K> {
                     self.shell.brain.handle_input(clock::now(), Input::Lent { id, circuit, result });
                 }
                 Output::Watch(process) => self.processes.watch(process),
+                Output::Count(sas) => match self.shell.kernel.count(&sas) {
+                    Ok(counts) => self.shell.brain.handle_input(clock::now(), Input::Counted(counts)),
+                    Err(error) => debug!(%error, "packets are not counted"),
+                },
                 Output::Journal(record) => self.remember(&record)?,
                 Output::KeyLog(line) => self.log_keys(&line),
                 Output::Event(event) => self.shell.hub.publish(event),

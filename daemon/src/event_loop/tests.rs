@@ -7,7 +7,7 @@ use ippriv::control::{Command, Private};
 use ippriv::id::LinkName;
 use ippriv::node::{Binding, CommandId, OpId, SocketId};
 use ippriv::plan::{Op, OpError, Outcome};
-use ippriv::state::{Current, Link};
+use ippriv::state::{Current, Link, SaId};
 use tokio::net::UdpSocket;
 use zeroize::Zeroizing;
 
@@ -103,6 +103,10 @@ impl Kernel for Willing {
     fn lend(&mut self, link: &Link, process: ProcessId, name: &LinkName) -> Result<(), OpError> {
         self.0.note(format!("lend {} to {process} as {name}", link.name));
         Ok(())
+    }
+
+    fn count(&mut self, sas: &[SaId]) -> Result<Vec<(SaId, u64)>, KernelError> {
+        Ok((1..).zip(sas).map(|(packets, id)| (*id, packets)).collect())
     }
 
     fn dump(&mut self, _: &State) -> Result<Current, KernelError> {
@@ -227,6 +231,19 @@ fn datagrams_reach_the_brain_and_its_answer_the_peer() {
         let line = events.next().await.unwrap();
         assert!(line.contains(r#""event":"overlay_up","relay":"b""#), "{line}");
         assert!(daemon.stop().await.0.contains(&"datagram 7 b".to_owned()));
+    });
+}
+
+#[test]
+fn the_brain_is_told_how_many_packets_came() {
+    run_test(async {
+        let destination = Ipv4Addr::LOCALHOST.into();
+        let id = |spi: u32| SaId { destination, spi: spi.try_into().unwrap() };
+        let daemon = Daemon::start("count", |diary| {
+            Scripted::new(diary, vec![Output::Count(vec![id(0x300), id(0x400)])])
+        });
+        let counted = format!("{:?}", Input::Counted(vec![(id(0x300), 1), (id(0x400), 2)]));
+        assert_eq!(daemon.stop().await.0, ["started".to_owned(), counted]);
     });
 }
 

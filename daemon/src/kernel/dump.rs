@@ -4,15 +4,17 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use ippriv::netlink::{
     AddressDump, Channel, Dump, LinkDump, LinkIndexes, Parsed, PolicyDump, RouteDump, RuleDump, SaDump,
+    SaPackets,
 };
-use ippriv::state::{Current, State, Sysctl};
+use ippriv::state::{Current, SaId, State, Sysctl};
 use ippriv::telescope::settings;
 
 use super::socket::{Socket, SocketError};
 use super::{KernelError, nft, sysctl};
 
-/// `EPERM` of `asm-generic/errno-base.h`, the same everywhere.
+/// `EPERM` and `ESRCH` of `asm-generic/errno-base.h`, the same everywhere.
 const EPERM: i32 = 1;
+const ESRCH: i32 = 3;
 
 pub(super) fn dump(desired: &State) -> Result<Current, KernelError> {
     let mut current = Current::default();
@@ -21,6 +23,19 @@ pub(super) fn dump(desired: &State) -> Result<Current, KernelError> {
     current.owned.nft = nft::read(desired.nft.as_ref())?;
     current.owned.sysctls = sysctls(&current.owned, desired);
     Ok(current)
+}
+
+pub(super) fn count(sas: &[SaId]) -> Result<Vec<(SaId, u64)>, KernelError> {
+    let mut socket = open(Channel::Xfrm)?;
+    let mut counts = Vec::with_capacity(sas.len());
+    for id in sas {
+        match socket.dump(&SaPackets(*id)) {
+            Ok(packets) => counts.extend(packets.into_iter().map(|packets| (*id, packets))),
+            Err(SocketError::Refused(refusal)) if refusal.errno == ESRCH => {}
+            Err(error) => return Err(KernelError::Netlink { what: "an SA", error }),
+        }
+    }
+    Ok(counts)
 }
 
 fn open(channel: Channel) -> Result<Socket, KernelError> {
@@ -56,7 +71,7 @@ fn sort<T, I: Ord>(
 
 fn xfrm(current: &mut Current) -> Result<(), KernelError> {
     let mut socket = open(Channel::Xfrm)?;
-    let sas = ask(&mut socket, "SAs", &SaDump::All)?;
+    let sas = ask(&mut socket, "SAs", &SaDump)?;
     sort(sas, |sa| sa.id, &mut current.owned.sas, &mut current.foreign_sas);
     let policies = ask(&mut socket, "policies", &PolicyDump)?;
     sort(policies, |policy| policy.id, &mut current.owned.policies, &mut current.foreign_policies);

@@ -10,7 +10,7 @@ mod sysctl;
 
 use ippriv::id::{LinkName, ProcessId};
 use ippriv::plan::{Op, OpError, Outcome};
-use ippriv::state::{Current, Link, State};
+use ippriv::state::{Current, Link, SaId, State};
 
 pub use namespace::{furnish, unfurnish};
 pub use nft::NftError;
@@ -35,6 +35,12 @@ pub trait Kernel {
     /// # Errors
     /// [`OpError`] when it is not there; it is not here either then.
     fn lend(&mut self, link: &Link, process: ProcessId, name: &LinkName) -> Result<(), OpError>;
+
+    /// How many packets went through each of `sas` so far, but for those that are not there.
+    ///
+    /// # Errors
+    /// [`KernelError`] when it cannot be asked or its answer not be read.
+    fn count(&mut self, sas: &[SaId]) -> Result<Vec<(SaId, u64)>, KernelError>;
 }
 
 /// Why the kernel's state is not known.
@@ -75,5 +81,9 @@ impl Kernel for LinuxKernel {
 
     fn lend(&mut self, link: &Link, process: ProcessId, name: &LinkName) -> Result<(), OpError> {
         namespace::lend(link, process, name)
+    }
+
+    fn count(&mut self, sas: &[SaId]) -> Result<Vec<(SaId, u64)>, KernelError> {
+        dump::count(sas)
     }
 }

@@ -169,6 +169,7 @@ impl Daemon {
                 | node::Output::Close(_)
                 | node::Output::KeyLog(_)
                 | node::Output::Lend { .. }
+                | node::Output::Count(_)
                 | node::Output::Watch(_) => {}
             }
         }

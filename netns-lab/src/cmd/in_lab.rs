@@ -4,7 +4,7 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use ippriv_lab::{bench, demo, scenario, soak};
+use ippriv_lab::{bench, demo, experiment, scenario, soak, systems};
 
 use crate::Outcome;
 
@@ -27,6 +27,10 @@ enum What {
         settings: String,
     },
     Digest,
+    TorBootstrap {
+        blueprint: String,
+    },
+    Point,
     Open {
         file: PathBuf,
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
@@ -47,9 +51,17 @@ pub(crate) fn run(args: Args) -> Outcome {
                 Err(format!("no scenario {name}").into())
             }
         }
+        What::Point => {
+            experiment::in_lab().map_err(|error| -> Box<dyn std::error::Error> { error })?;
+            Ok(ExitCode::SUCCESS)
+        }
         What::Open { file, command } => super::up::in_lab(&file, &command),
         What::Digest => {
             println!("{}", scenario::digest()?);
+            Ok(ExitCode::SUCCESS)
+        }
+        What::TorBootstrap { blueprint } => {
+            systems::tor::bootstrap_in_lab(&blueprint)?;
             Ok(ExitCode::SUCCESS)
         }
         What::Soak { settings } => {

@@ -2,9 +2,13 @@
 
 pub(crate) mod bench;
 pub(crate) mod cargo;
+pub(crate) mod compare;
 pub(crate) mod demo;
+pub(crate) mod exec;
 pub(crate) mod in_lab;
 pub(crate) mod kernel;
+pub(crate) mod plot;
+pub(crate) mod report;
 pub(crate) mod run;
 pub(crate) mod soak;
 pub(crate) mod test;

@@ -1,97 +1,170 @@
-//! `cargo lab run`: one program in the lab.
+//! `cargo lab run` and `cargo lab list`: experiments.
 
-use std::{
-    ffi::OsString,
-    io::{self, IsTerminal, Read},
-    path::PathBuf,
-    process::ExitCode,
-    time::Duration,
-};
+use std::collections::{BTreeMap, BTreeSet};
+use std::io::{self, Write as _};
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitCode, Stdio};
 
-use ippriv_lab::runner::{self, Choice, Clock, Job, Streams};
+use ippriv_lab::experiment::{self, Found, Library, Options};
+use ippriv_lab::kernel;
+use ippriv_lab::runner::{self, Choice, Clock};
+use ippriv_lab::system;
+use serde_json::{Value, json};
 
+use super::cargo;
 use crate::Outcome;
 
+/// Where results go unless something else is said, below the workspace.
+const RESULTS: &str = "target/lab/results";
+
+/// Runs an experiment in virtual time: the same on every machine.
 #[derive(clap::Args)]
-pub(crate) struct Args {
-    /// What runs it.
-    #[arg(long, value_enum, default_value = "auto")]
-    runner: Choice,
-    /// Run in virtual time.
-    #[arg(long = "virtual")]
-    virtual_time: bool,
-    /// Where the randomness of virtual time starts.
-    #[arg(long, default_value_t = 1, requires = "virtual_time")]
-    seed: u64,
-    /// Wall time after which the program is ended: 90s, 5m, 2h.
-    #[arg(long, default_value = "60s", value_parser = parse_duration)]
-    limit: Duration,
-    /// Memory of the guest in MiB.
-    #[arg(long, default_value_t = 1024, value_name = "MIB")]
-    memory: u32,
-    /// A directory the program may write to, as $LAB_OUT; made when it is not there.
+pub(crate) struct Run {
+    /// Its name (see `cargo lab list`), or a file.
+    experiment: String,
+    /// The short form.
+    #[arg(long)]
+    quick: bool,
+    /// Only these values of an axis, separated by commas; may be given for several axes.
+    #[arg(long, value_name = "AXIS=VALUE,…", value_parser = parse_only)]
+    only: Vec<(String, Vec<String>)>,
+    /// Where randomness starts, instead of where the file says.
+    #[arg(long)]
+    seed: Option<u64>,
+    /// How often each point is run, instead of as the file says.
+    #[arg(long, value_parser = clap::value_parser!(u32).range(1..))]
+    repetitions: Option<u32>,
+    /// Where the keys of ippriv's circuits come from: IKEv2, or dealt out by the lab.
+    #[arg(long, value_enum)]
+    keying: Option<Keying>,
+    /// Points at a time; as many as there are cores if this is not said.
+    #[arg(long, value_parser = clap::value_parser!(u16).range(1..))]
+    jobs: Option<u16>,
+    /// The result's directory; points that it has already are kept.
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
-    /// Add to the program's environment.
-    #[arg(long, value_name = "NAME=VALUE", value_parser = parse_variable)]
-    env: Vec<(String, String)>,
-    /// Read standard input to its end and give it to the program.
-    #[arg(long, conflicts_with = "terminal")]
-    stdin: bool,
-    /// Give the program this terminal.
-    #[arg(long)]
-    terminal: bool,
-    /// Answer output lines `@cpu-mark NAME` with the CPU time of the lab kernel, listed at the end.
-    #[arg(long)]
-    cpu_marks: bool,
-    /// The program and its arguments.
-    #[arg(required = true, trailing_var_arg = true, value_name = "PROGRAM")]
-    program: Vec<OsString>,
 }
 
-pub(crate) fn run(args: Args) -> Outcome {
-    let clock = if args.virtual_time { Clock::Virtual { seed: args.seed } } else { Clock::Real };
-    let runner = runner::choose(args.runner, clock)?;
-    let mut job = Job::new(args.program);
-    job.env = args.env.into_iter().map(|(name, value)| (name.into(), value.into())).collect();
-    job.cwd = std::env::current_dir()?;
-    job.clock = clock;
-    job.limit = args.limit;
-    job.memory_mib = args.memory;
-    job.cpu_marks = args.cpu_marks;
-    job.streams = if args.terminal { Streams::Terminal } else { Streams::Inherit };
-    if args.terminal && !io::stdin().is_terminal() {
-        return Err("--terminal: standard input is not a terminal".into());
-    }
-    if args.stdin {
-        io::stdin().read_to_end(&mut job.stdin)?;
-    }
-    if let Some(dir) = args.out {
-        std::fs::create_dir_all(&dir)?;
-        job.out_dir = Some(dir);
-    }
-    let finished = runner.run(&job)?;
-    for (name, time) in finished.cpu_marks {
-        eprintln!("cpu mark {name}: {:.6} s", time.as_secs_f64());
-    }
-    Ok(u8::try_from(finished.code).map_or(ExitCode::FAILURE, ExitCode::from))
+/// Lists the experiments.
+#[derive(clap::Args)]
+pub(crate) struct List {
+    /// Print one JSON array instead.
+    #[arg(long)]
+    json: bool,
 }
 
-/// Reads a number of seconds, minutes or hours: `90s`, `1.5m`, `2h`, `30`.
-fn parse_duration(text: &str) -> Result<Duration, String> {
-    let (number, unit) = match text.char_indices().last() {
-        Some((at, 's')) => (&text[..at], 1.0),
-        Some((at, 'm')) => (&text[..at], 60.0),
-        Some((at, 'h')) => (&text[..at], 3600.0),
-        _ => (text, 1.0),
+#[derive(Clone, Copy, Debug, clap::ValueEnum)]
+enum Keying {
+    /// `ipprivd` on every host.
+    Ike,
+    /// Dealt out by the lab.
+    Static,
+}
+
+fn library() -> Library {
+    Library::at(&cargo::workspace().join("netns-lab/experiments"))
+}
+
+pub(crate) fn run(args: &Run) -> Outcome {
+    let found = changed(library().find(&args.experiment)?, args)?;
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    let name = if args.quick { format!("{}-quick", found.name) } else { found.name.clone() };
+    let out = args.out.clone().unwrap_or_else(|| cargo::workspace().join(RESULTS).join(name));
+    // Nonsense is told before anything is built.
+    found.experiment.plan(&found.path.display().to_string())?;
+    system::ensure(system::LAB)?;
+    let kernel = kernel::ensure()?;
+    cargo::build_commands()?;
+    let runner = runner::choose(Choice::Uml, Clock::Virtual { seed: 1 })?;
+    let mut versions = BTreeMap::from([("kernel".to_owned(), kernel.version().to_string())]);
+    versions.insert("ippriv".to_owned(), own_version(cargo::workspace()));
+    let options = Options {
+        quick: args.quick,
+        jobs: args.jobs.map_or(cores, usize::from),
+        out: &out,
+        command: std::env::args().skip(1).collect(),
+        versions,
     };
-    let seconds = number.parse::<f64>().map_err(|_| "expected a time such as 90s, 5m or 2h".to_owned())?;
-    Duration::try_from_secs_f64(seconds * unit).map_err(|error| error.to_string())
+    let summary = experiment::run(runner.as_ref(), &found, &options, &|line| eprintln!("{line}"))?;
+    println!("{} points, {} failed: {}", summary.done + summary.failed, summary.failed, out.display());
+    Ok(if summary.failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-fn parse_variable(text: &str) -> Result<(String, String), String> {
-    let (name, value) = text.split_once('=').ok_or("expected NAME=VALUE")?;
-    Ok((name.to_owned(), value.to_owned()))
+/// The experiment as the command line wants it.
+fn changed(mut found: Found, args: &Run) -> Result<Found, Box<dyn std::error::Error>> {
+    if args.quick {
+        found.experiment = found.experiment.quick();
+    }
+    let mut narrowed = BTreeSet::new();
+    for (axis, values) in &args.only {
+        if !narrowed.insert(axis) {
+            return Err(format!("--only {axis}: found twice, expected all its values at once").into());
+        }
+        let values: Vec<&str> = values.iter().map(String::as_str).collect();
+        found.experiment = found.experiment.only(axis, &values)?;
+    }
+    found.experiment.seed = args.seed.unwrap_or(found.experiment.seed);
+    found.experiment.repetitions = args.repetitions.unwrap_or(found.experiment.repetitions);
+    if let Some(keying) = args.keying {
+        let keying = match keying {
+            Keying::Ike => "ike",
+            Keying::Static => "static",
+        };
+        for (_, settings) in &mut found.experiment.systems {
+            if settings["driver"] == "ippriv" {
+                settings["keying"] = keying.into();
+            }
+        }
+    }
+    Ok(found)
+}
+
+/// The commit that the programs are built from, and whether something was changed since.
+fn own_version(workspace: &Path) -> String {
+    let mut git = Command::new("git");
+    git.args(["describe", "--always", "--dirty", "--abbrev=12"]).current_dir(workspace).stderr(Stdio::null());
+    let said = git.output().ok().filter(|output| output.status.success()).map(|output| output.stdout);
+    let commit = said.map(|said| String::from_utf8_lossy(&said).trim().to_owned());
+    commit.unwrap_or_else(|| env!("CARGO_PKG_VERSION").to_owned())
+}
+
+pub(crate) fn list(args: &List) -> Outcome {
+    let library = library();
+    let mut out = io::stdout().lock();
+    let mut all = Vec::new();
+    for name in library.names()? {
+        let found = library.find(&name)?;
+        if args.json {
+            all.push(entry(&found)?);
+            continue;
+        }
+        writeln!(out, "{name:<20} {}", found.experiment.about)?;
+        for answer in &found.experiment.answers {
+            writeln!(out, "{:<20}   {}, {}", "", answer.figure, answer.paper)?;
+        }
+    }
+    if args.json {
+        writeln!(out, "{}", Value::Array(all))?;
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn entry(found: &Found) -> Result<Value, Box<dyn std::error::Error>> {
+    let experiment = &found.experiment;
+    let file = found.path.display().to_string();
+    Ok(json!({
+        "name": found.name,
+        "about": experiment.about,
+        "answers": experiment.answers,
+        "systems": experiment::systems(found),
+        "points": experiment.plan(&file)?.len(),
+        "quick_points": experiment.clone().quick().plan(&file)?.len(),
+    }))
+}
+
+fn parse_only(text: &str) -> Result<(String, Vec<String>), String> {
+    let (axis, values) = text.split_once('=').ok_or("expected AXIS=VALUE,VALUE")?;
+    Ok((axis.to_owned(), values.split(',').map(str::to_owned).collect()))
 }
 
 #[cfg(test)]
@@ -99,13 +172,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn times_have_units() {
-        assert_eq!(parse_duration("90s"), Ok(Duration::from_secs(90)));
-        assert_eq!(parse_duration("1.5m"), Ok(Duration::from_secs(90)));
-        assert_eq!(parse_duration("2h"), Ok(Duration::from_secs(7200)));
-        assert_eq!(parse_duration("30"), Ok(Duration::from_secs(30)));
-        for text in ["", "s", "-1s", "soon"] {
-            assert!(parse_duration(text).is_err(), "{text}");
-        }
+    fn axes_are_narrowed_by_lists() {
+        let only = parse_only("loss=0%,3%").unwrap();
+        assert_eq!(only, ("loss".to_owned(), vec!["0%".to_owned(), "3%".to_owned()]));
+        assert!(parse_only("loss").is_err());
     }
 }

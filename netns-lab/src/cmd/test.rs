@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use ippriv_lab::runner::{self, Choice, Clock, Job, Runner, Streams};
 use ippriv_lab::scenario::{self, Report, Scenario, Verdict, interop};
-use ippriv_lab::{foreign, kernel, system};
+use ippriv_lab::topology::Topology;
+use ippriv_lab::{foreign, kernel, system, systems};
 
 use super::cargo;
 use crate::Outcome;
@@ -72,6 +73,11 @@ pub(crate) fn run(args: &Args) -> Outcome {
             bundle.ensure()?;
         }
     }
+    if scenario::all().filter(wanted).any(Scenario::needs_tor) {
+        let prepared = systems::Settings::Tor(systems::tor::Settings::default())
+            .prepare(&Topology::chain(3)?, runner.as_ref());
+        prepared.map_err(|error| error as Box<dyn std::error::Error>)?;
+    }
     if args.filter.is_none() {
         tally.add(same_seed_same_bytes(runner.as_ref())?);
     }
@@ -79,6 +85,9 @@ pub(crate) fn run(args: &Args) -> Outcome {
     for scenario in scenario::all().filter(wanted) {
         let result = try_scenario(runner.as_ref(), scenario, args);
         tally.add(result.tally());
+        if scenario.needs_tor() {
+            tally.add(same_again(runner.as_ref(), scenario, args, &result));
+        }
         results.push(result);
     }
     let matrix =
@@ -243,6 +252,20 @@ fn try_scenario(runner: &dyn Runner, scenario: &Scenario, args: &Args) -> Tried 
     }
     let Report { verdicts, wall, .. } = report;
     Tried { scenario: scenario.name, seconds: wall.as_secs_f64(), verdicts }
+}
+
+/// Runs a scenario that tells times of other people's programs once more: they have to be the same.
+fn same_again(runner: &dyn Runner, scenario: &Scenario, args: &Args, first: &Tried) -> Tally {
+    let again = scenario::run(runner, scenario, args.seed);
+    let verdicts = again.map(|report| report.verdicts).unwrap_or_default();
+    let same = verdicts == first.verdicts;
+    if !args.json {
+        println!("{} {}: the same seed gives the same again", mark(same), scenario.name);
+        for (first, again) in first.verdicts.iter().zip(&verdicts).filter(|(first, again)| first != again) {
+            println!("       first {}, then {}", first.evidence, again.evidence);
+        }
+    }
+    Tally::of(same)
 }
 
 fn show(scenario: &Scenario, report: &Report, verbose: bool) {

@@ -17,9 +17,9 @@ pub struct Experiment {
     pub answers: Vec<Answer>,
     /// What the model leaves out, and how far to trust the result; a sentence each.
     pub caveats: Vec<String>,
-    /// The network: a topology's YAML text, see netns-lab/topologies.
+    /// The network: a topology's YAML text (see netns-lab/topologies), or `{ star: … }` for one that is made.
     pub topology: Value,
-    /// The paths that clients use: a list of `{ client, hops }`.
+    /// The paths that clients use: a list of `{ client, hops }`, or `{ random: … }` for some that are made.
     pub circuits: Value,
     /// The nodes that clients talk to.
     pub servers: Value,
@@ -35,6 +35,9 @@ pub struct Experiment {
     /// Values that are the same at every point, unless `quick` says otherwise.
     #[serde(default)]
     pub fixed: Map<String, Value>,
+    /// Further values that follow from that of an axis: by axis, value and name.
+    #[serde(default)]
+    pub derived: BTreeMap<String, BTreeMap<String, Map<String, Value>>>,
     /// Combinations that are left out: each a list of values by axis, all of which match.
     #[serde(default)]
     pub except: Vec<BTreeMap<String, Vec<Value>>>,

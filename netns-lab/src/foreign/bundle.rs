@@ -42,6 +42,9 @@ pub const LIBRESWAN: Bundle = Bundle {
 /// A second opinion on what is on the wire.
 pub const TSHARK: Bundle = Bundle { name: "tshark", packages: &["tshark"], witness: "usr/bin/tshark" };
 
+/// Tor, with the program that makes an authority's keys.
+pub const TOR: Bundle = Bundle { name: "tor", packages: &["tor"], witness: "usr/bin/tor" };
+
 /// Why a bundle is not there.
 #[derive(Debug, thiserror::Error)]
 pub enum BundleError {

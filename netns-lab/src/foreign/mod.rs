@@ -15,7 +15,7 @@ use ippriv::network::{BadKey, BadPsk};
 
 use crate::net::{NetError, Node};
 
-pub use bundle::{Bundle, BundleError, LIBRESWAN, STRONGSWAN, TSHARK};
+pub use bundle::{Bundle, BundleError, LIBRESWAN, STRONGSWAN, TOR, TSHARK};
 pub use home::File;
 pub use libreswan::{KeyKind, Libreswan, LibreswanKeys};
 pub use sas::{ChildSa, IkeSa};

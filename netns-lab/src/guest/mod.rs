@@ -103,7 +103,7 @@ fn tell(dir: &JobDir, result: io::Result<i32>) -> io::Result<()> {
 fn run_job(machine: Machine) -> io::Result<i32> {
     let dir = JobDir::at(JOB_DIR);
     let job: GuestJob = dir.get_json("job")?;
-    mounts::host_like(machine, job.out_dir.as_deref())?;
+    mounts::host_like(machine, job.out_dir.as_deref(), &job.mounts)?;
     rustix::system::sethostname(HOST_NAME)?;
     raise_open_files()?;
     loopback_up()?;

@@ -1,10 +1,11 @@
 //! What the guest sees as its files: the host's, read-only, with memory above what programs write to.
 
 use std::{
+    collections::BTreeMap,
     ffi::CString,
     fs, io,
     os::unix::{ffi::OsStrExt, fs::symlink},
-    path::Path,
+    path::{Path, PathBuf},
 };
 
 use rustix::{
@@ -13,6 +14,7 @@ use rustix::{
 };
 
 use super::{Machine, OUT_DIR, within};
+use crate::runner::MOUNTS;
 
 /// Directories that programs write to: the host's files with memory above.
 const OVERLAYS: &[&str] = &["/etc", "/var", "/tmp", "/root", "/home", "/srv", "/opt"];
@@ -39,9 +41,16 @@ pub(super) fn job_dir(machine: Machine, at: &str) -> io::Result<()> {
 }
 
 /// Mounts the rest of what a host has.
-pub(super) fn host_like(machine: Machine, out_dir: Option<&Path>) -> io::Result<()> {
+pub(super) fn host_like(
+    machine: Machine,
+    out_dir: Option<&Path>,
+    mounts: &BTreeMap<String, PathBuf>,
+) -> io::Result<()> {
     if let Some(host) = out_dir {
-        mount_out(machine, host)?;
+        mount_host(machine, host, Path::new(OUT_DIR), MountFlags::empty())?;
+    }
+    for (name, host) in mounts {
+        mount_host(machine, host, &Path::new(MOUNTS).join(name), MountFlags::RDONLY)?;
     }
     for dir in ["/run/lock", "/run/netns", SCRATCH] {
         fs::create_dir_all(dir)?;
@@ -56,14 +65,14 @@ pub(super) fn host_like(machine: Machine, out_dir: Option<&Path>) -> io::Result<
     }
     if machine == Machine::Native {
         // The lab kernel's root is read-only from the start.
-        read_only_root()?;
+        read_only(Path::new("/"))?;
     }
     Ok(())
 }
 
-/// Makes the root read-only. A user namespace may only do so keeping the restrictions it has.
-fn read_only_root() -> io::Result<()> {
-    let has = rustix::fs::statvfs("/")?.f_flag;
+/// Makes a mount read-only. A user namespace may only do so keeping the restrictions it has.
+fn read_only(at: &Path) -> io::Result<()> {
+    let has = rustix::fs::statvfs(at)?.f_flag;
     let mut flags = MountFlags::BIND | MountFlags::RDONLY;
     for (found, keep) in [
         (StatVfsMountFlags::NODEV, MountFlags::NODEV),
@@ -74,15 +83,18 @@ fn read_only_root() -> io::Result<()> {
             flags |= keep;
         }
     }
-    mount_remount("/", flags, c"").map_err(|error| within("make read-only", Path::new("/"))(error.into()))
+    mount_remount(at, flags, c"").map_err(|error| within("make read-only", at)(error.into()))
 }
 
-fn mount_out(machine: Machine, host: &Path) -> io::Result<()> {
-    fs::create_dir_all(OUT_DIR)?;
-    match machine {
-        Machine::Uml => mount_new("out", OUT_DIR, "hostfs", &c_string(host.as_os_str().as_bytes())?),
-        Machine::Native => mount_bind(host, OUT_DIR).map_err(|error| within("mount", host)(error.into())),
-    }
+/// Mounts a directory of the host, which the lab kernel reaches past the guest's own files.
+fn mount_host(machine: Machine, host: &Path, at: &Path, flags: MountFlags) -> io::Result<()> {
+    fs::create_dir_all(at)?;
+    let mounted = match machine {
+        Machine::Uml => mount("host", at, "hostfs", flags, c_string(host.as_os_str().as_bytes())?.as_c_str()),
+        Machine::Native => mount_bind(host, at),
+    };
+    mounted.map_err(|error| within("mount", host)(error.into()))?;
+    if machine == Machine::Native && flags.contains(MountFlags::RDONLY) { read_only(at) } else { Ok(()) }
 }
 
 /// /dev: the kernel has put the devices there; the rest is what `udev` and the C library expect.

@@ -240,6 +240,16 @@ pub fn in_namespace<T: Send>(name: &str, work: impl FnOnce() -> T + Send) -> Res
     }
 }
 
+/// Starts a program outside of all nodes, with its output going to files in `folder`.
+///
+/// # Errors
+///
+/// It could not be started.
+pub(crate) fn spawn_in_lab(argv: &[&str], folder: &Path) -> Result<Background, NetError> {
+    let (program, arguments) = argv.split_first().unwrap_or((&"", &[]));
+    root(program).args(arguments).spawn(folder)
+}
+
 fn root(program: &str) -> Program {
     Program::new(None, program)
 }

@@ -1,6 +1,7 @@
 //! The directory a job and its keeper share with the guest, and what is in it.
 
 use std::{
+    collections::BTreeMap,
     ffi::OsString,
     fs::{self, DirBuilder, File, TryLockError},
     io,
@@ -23,6 +24,7 @@ pub(crate) struct GuestJob {
     pub(crate) env: Vec<(OsString, OsString)>,
     pub(crate) cwd: PathBuf,
     pub(crate) out_dir: Option<PathBuf>,
+    pub(crate) mounts: BTreeMap<String, PathBuf>,
     pub(crate) terminal: bool,
     pub(crate) cpu_marks: bool,
 }
@@ -144,6 +146,7 @@ mod tests {
             env: vec![("A=".into(), "b c".into())],
             cwd: "/tmp".into(),
             out_dir: Some("/tmp/out".into()),
+            mounts: [("bin".to_owned(), "/opt/bin".into())].into(),
             terminal: false,
             cpu_marks: true,
         };

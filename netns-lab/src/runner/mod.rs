@@ -24,6 +24,9 @@ pub const GUEST_VARIABLE: &str = "IPPRIV_LAB_GUEST";
 /// The first argument that makes the program a keeper; the second is the job's directory.
 pub const KEEPER_ARGUMENT: &str = "--keeper";
 
+/// Where a job finds [`Job::mounts`].
+pub const MOUNTS: &str = "/run/lab/host";
+
 /// Which time a job sees.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Clock {
@@ -66,6 +69,9 @@ pub struct Job {
     /// A directory of the host the job may write to, as /run/lab/out and LAB_OUT. Everything else it writes is gone
     /// with the guest.
     pub out_dir: Option<PathBuf>,
+    /// Directories of the host that the job finds, read-only, in [`MOUNTS`] by these names. The guest does not know
+    /// where they come from, so that a job is the same on every host.
+    pub mounts: BTreeMap<String, PathBuf>,
     /// The guest's memory in MiB, taken from the host as it is used. The native runner has the host's own.
     pub memory_mib: u32,
     /// Where input and output go.
@@ -90,6 +96,7 @@ impl Job {
             clock: Clock::Real,
             limit: Duration::from_secs(60),
             out_dir: None,
+            mounts: BTreeMap::new(),
             memory_mib: 1024,
             streams: Streams::Capture,
             cpu_marks: false,
@@ -162,7 +169,7 @@ impl RunError {
 }
 
 /// A way to run jobs.
-pub trait Runner {
+pub trait Runner: Sync {
     /// What this runner is called on the command line.
     fn name(&self) -> &'static str;
     /// Runs the job to its end.

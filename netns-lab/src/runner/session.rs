@@ -2,10 +2,11 @@
 //! marks, end it at its limit.
 
 use std::{
+    collections::BTreeMap,
     ffi::OsString,
     fs::{self, File},
     io::{self, Read, Write},
-    path::Path,
+    path::{Path, PathBuf},
     process::{Child, Command, Stdio},
     thread,
     time::{Duration, Instant},
@@ -71,6 +72,7 @@ impl Session {
             env: guest_env(job),
             cwd: job.cwd.clone(),
             out_dir: job.out_dir.as_deref().map(Path::canonicalize).transpose()?,
+            mounts: canonical(&job.mounts)?,
             terminal,
             cpu_marks: job.cpu_marks,
         };
@@ -176,8 +178,13 @@ fn start_keeper(dir: &JobDir, streams: Streams) -> io::Result<Child> {
     command.spawn()
 }
 
+/// The directories by the paths that the guest's kernel can open.
+fn canonical(mounts: &BTreeMap<String, PathBuf>) -> io::Result<BTreeMap<String, PathBuf>> {
+    mounts.iter().map(|(name, path)| Ok((name.clone(), path.canonicalize()?))).collect()
+}
+
 fn guest_env(job: &Job) -> Vec<(OsString, OsString)> {
-    let mut env: std::collections::BTreeMap<OsString, OsString> = [
+    let mut env: BTreeMap<OsString, OsString> = [
         ("PATH", "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"),
         ("HOME", "/root"),
         ("LANG", "C.UTF-8"),

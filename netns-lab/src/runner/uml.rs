@@ -14,6 +14,9 @@ pub(crate) const MACHINE: &str = "uml";
 /// When virtual time starts: 2023-11-14 22:13:20 UTC, in nanoseconds since 1970.
 const VIRTUAL_START_NS: u64 = 1_700_000_000_000_000_000;
 
+/// What our own program is called on the command line in virtual time; see kernel/seeded.c.
+const FIRST: &str = "/.ippriv-lab-first";
+
 /// Where the kernel keeps the guest's memory when there is room: it is much slower on a disk.
 const MEMORY_DIR: &str = "/dev/shm";
 
@@ -41,17 +44,21 @@ impl Runner for Uml {
             job,
             session::Boot {
                 argv: command_line(&self.kernel, &program, job),
-                env: environment(&self.kernel, job.clock, memory_fits(job.memory_mib)),
+                env: environment(&self.kernel, &program, job.clock, memory_fits(job.memory_mib)),
             },
         )
     }
 }
 
 /// The kernel's command line. It is mixed into the guest's randomness, so nothing in it may differ between two runs
-/// of one job: the job's directory is the kernel's working directory, and the seed is in its environment.
+/// of one job on any machine: the job's directory is the kernel's working directory, and the seed and the path of our
+/// own program are in its environment.
 fn command_line(kernel: &Kernel, program: &Path, job: &Job) -> Vec<OsString> {
     let mut init = OsString::from("init=");
-    init.push(program);
+    match job.clock {
+        Clock::Virtual { .. } => init.push(FIRST),
+        Clock::Real => init.push(program),
+    }
     // A terminal shows only what ends the kernel; else its words go to a log that is shown when it fails.
     let (console, level) = match job.streams {
         Streams::Terminal => ("con0=fd:0,fd:1", "loglevel=1"),
@@ -74,13 +81,19 @@ fn command_line(kernel: &Kernel, program: &Path, job: &Job) -> Vec<OsString> {
 }
 
 /// The kernel's environment beyond PATH. Its own small files (HOME) go into the job's directory.
-fn environment(kernel: &Kernel, clock: Clock, memory_fits: bool) -> Vec<(OsString, OsString)> {
+fn environment(
+    kernel: &Kernel,
+    program: &Path,
+    clock: Clock,
+    memory_fits: bool,
+) -> Vec<(OsString, OsString)> {
     let mut env: Vec<(OsString, OsString)> = vec![("HOME".into(), ".".into())];
     if !memory_fits {
         env.push(("TMPDIR".into(), std::env::temp_dir().into()));
     }
     if let Clock::Virtual { seed } = clock {
         env.push(("IPPRIV_LAB_SEED".into(), seed.to_string().into()));
+        env.push(("IPPRIV_LAB_FIRST".into(), program.into()));
         env.push(("LD_PRELOAD".into(), kernel.seeded().into()));
     }
     env
@@ -97,19 +110,24 @@ mod tests {
     use super::*;
 
     fn words(job: &Job, version: &str) -> Vec<String> {
+        words_of(Path::new("/bin/ippriv-lab"), job, version)
+    }
+
+    fn words_of(program: &Path, job: &Job, version: &str) -> Vec<String> {
         let kernel = Kernel::at("/cache/k", version.parse().unwrap());
-        let words = command_line(&kernel, Path::new("/bin/ippriv-lab"), job);
+        let words = command_line(&kernel, program, job);
         words.into_iter().map(|word| word.into_string().unwrap()).collect()
     }
 
     #[test]
-    fn the_seed_and_the_job_are_not_on_the_command_line() {
+    fn the_seed_the_job_and_the_checkout_are_not_on_the_command_line() {
         let mut job = Job::new(["true"]);
         job.clock = Clock::Virtual { seed: 1 };
         let first = words(&job, "7.3.4");
         job.clock = Clock::Virtual { seed: 987_654_321 };
         job.argv = vec!["another".into()];
         assert_eq!(first, words(&job, "7.3.4"));
+        assert_eq!(first, words_of(Path::new("/elsewhere/ippriv-lab"), &job, "7.3.4"));
     }
 
     #[test]
@@ -134,9 +152,11 @@ mod tests {
     #[test]
     fn the_seed_is_in_the_environment_of_virtual_time_only() {
         let kernel = Kernel::at("/cache/k", "7.3.4".parse().unwrap());
-        let env = environment(&kernel, Clock::Virtual { seed: 5 }, true);
+        let program = Path::new("/bin/ippriv-lab");
+        let env = environment(&kernel, program, Clock::Virtual { seed: 5 }, true);
         assert!(env.contains(&("IPPRIV_LAB_SEED".into(), "5".into())));
+        assert!(env.contains(&("IPPRIV_LAB_FIRST".into(), program.into())));
         assert!(env.contains(&("LD_PRELOAD".into(), "/cache/k/seeded.so".into())));
-        assert_eq!(environment(&kernel, Clock::Real, true), [("HOME".into(), ".".into())]);
+        assert_eq!(environment(&kernel, program, Clock::Real, true), [("HOME".into(), ".".into())]);
     }
 }

@@ -5,7 +5,7 @@ use std::fs;
 
 use ippriv::id::{LinkName, ProcessId, Spi};
 use ippriv::plan::{Cause, Ending, Failure, Object, Op, OpError, Outcome};
-use ippriv::state::{Current, Link, State};
+use ippriv::state::{Current, Link, SaId, State};
 use ipprivd::driver::{self, Planned};
 use ipprivd::kernel::{Kernel, KernelError, LinuxKernel};
 
@@ -61,6 +61,10 @@ impl Kernel for FaultyKernel {
 
     fn dump(&mut self, desired: &State) -> Result<Current, KernelError> {
         LinuxKernel.dump(desired)
+    }
+
+    fn count(&mut self, sas: &[SaId]) -> Result<Vec<(SaId, u64)>, KernelError> {
+        LinuxKernel.count(sas)
     }
 
     fn execute(&mut self, ops: &[Op]) -> Vec<Outcome> {

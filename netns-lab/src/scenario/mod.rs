@@ -22,6 +22,7 @@ mod plans;
 mod rekey;
 mod removal;
 mod secrets;
+mod tor;
 mod tshark;
 mod verdict;
 mod watch;
@@ -30,6 +31,7 @@ mod workloads;
 
 use std::error::Error;
 use std::io::{self, Write as _};
+use std::path::Path;
 use std::time::Duration;
 
 pub use digest::run as digest;
@@ -38,7 +40,7 @@ pub use verdict::{Verdict, Verdicts};
 
 use crate::kernel;
 use crate::program;
-use crate::runner::{Clock, Finished, Job, RunError, Runner};
+use crate::runner::{Clock, Finished, Job, MOUNTS, RunError, Runner};
 use crate::system;
 
 /// Something tried in the lab.
@@ -57,6 +59,12 @@ impl Scenario {
     #[must_use]
     pub fn needs_foreign(&self) -> bool {
         self.name.starts_with("interop-") || self.name.starts_with("ike-tshark")
+    }
+
+    /// Whether a private Tor network on a chain of three relays takes part.
+    #[must_use]
+    pub fn needs_tor(&self) -> bool {
+        self.name.starts_with("lab-tor")
     }
 }
 
@@ -79,6 +87,7 @@ pub const ALL: &[&[Scenario]] = &[
     first_network::ALL,
     secrets::ALL,
     workloads::ALL,
+    tor::ALL,
     interop::ALL[0],
     interop::ALL[1],
     interop::ALL[2],
@@ -161,17 +170,19 @@ pub fn run(runner: &dyn Runner, scenario: &Scenario, seed: u64) -> Result<Report
 /// When our own program cannot be found.
 pub fn job_in_lab(arguments: &[&str]) -> io::Result<Job> {
     let program = program::path()?;
-    let mut job = Job::new([program.as_os_str()]);
+    let (programs, cache) = (Path::new(MOUNTS).join("programs"), Path::new(MOUNTS).join("cache"));
+    let mut job = Job::new([programs.join(program.file_name().unwrap_or_default())]);
     job.argv.push("in-lab".into());
     job.argv.extend(arguments.iter().map(Into::into));
-    let mut path = program.parent().map(|dir| dir.as_os_str().to_owned()).unwrap_or_default();
+    let mut path = programs.into_os_string();
     path.push(":");
     path.push(system::search_path());
     job.env.insert("PATH".into(), path);
     job.env.insert("IPPRIV_LAB".into(), "1".into());
-    if let Some(cache) = kernel::cache_base() {
-        // The job may have another home than the host.
+    job.mounts.insert("programs".into(), program.parent().map(Path::to_owned).unwrap_or_default());
+    if let Some(host) = kernel::cache_base().filter(|host| host.is_dir()) {
         job.env.insert("IPPRIV_CACHE".into(), cache.into());
+        job.mounts.insert("cache".into(), host);
     }
     job.limit = Duration::from_secs(300);
     job.memory_mib = 3072;

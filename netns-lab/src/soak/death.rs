@@ -98,7 +98,7 @@ impl Troubles {
 
     fn draw_one(&self, kind: Kind, hosts: &[String], (from, until): (Duration, Duration), dice: &mut Dice) {
         let (least, most) = match kind {
-            Kind::Killed => (1, 30),
+            Kind::Killed => (1, 60),
             Kind::Absent => (20, 360),
             Kind::Rebooted => (20, 90),
         };

@@ -77,7 +77,7 @@ pub struct Settings {
 /// How often what happens in a round.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Deaths {
-    /// Daemons of relays are killed, and start again within half a minute.
+    /// Daemons of relays are killed, and start again within a minute.
     pub relay_kills: u32,
     /// The same with clients.
     pub client_kills: u32,

@@ -6,6 +6,7 @@
 
 mod direct;
 mod ippriv;
+pub mod tor;
 
 use std::collections::BTreeMap;
 use std::error::Error;
@@ -15,6 +16,8 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::net::Net;
+use crate::runner::Runner;
+use crate::topology::Topology;
 
 /// How drivers fail; the text is for people and names the node and the program.
 pub type Outcome<T> = Result<T, Box<dyn Error + Send + Sync>>;
@@ -81,6 +84,8 @@ pub enum Settings {
     Direct(direct::Settings),
     /// Telescopes.
     Ippriv(ippriv::Settings),
+    /// A private Tor network.
+    Tor(tor::Settings),
 }
 
 impl Settings {
@@ -92,16 +97,30 @@ impl Settings {
         match self {
             Self::Direct(settings) => direct::start(settings, place),
             Self::Ippriv(settings) => ippriv::start(settings, place),
+            Self::Tor(settings) => tor::start(settings, place),
         }
     }
 
-    /// Gets what the system needs from outside, on the host, before any lab runs: packages, cached state.
+    /// Gets what the system needs from outside, on the host, before any lab runs: packages, and state that is kept
+    /// from one run on this topology to the next. `runner` runs what makes it.
     ///
     /// # Errors
     /// What is missing and how to get it.
-    pub fn prepare(&self) -> Outcome<()> {
+    pub fn prepare(&self, topology: &Topology, runner: &dyn Runner) -> Outcome<()> {
         match self {
             Self::Direct(_) | Self::Ippriv(_) => Ok(()),
+            Self::Tor(settings) => tor::prepare(settings, topology, runner),
+        }
+    }
+
+    /// Versions of other people's programs that take part, by name, for manifests; once prepared.
+    ///
+    /// # Errors
+    /// A program does not say.
+    pub fn versions(&self) -> Outcome<BTreeMap<String, String>> {
+        match self {
+            Self::Direct(_) | Self::Ippriv(_) => Ok(BTreeMap::new()),
+            Self::Tor(_) => Ok([("tor".to_owned(), tor::version()?)].into()),
         }
     }
 }

@@ -57,10 +57,11 @@ impl Endpoint {
         self.established(now, handle, Established::probe);
     }
 
-    /// Says that packets of the peer came through a child SA, so that no probe is needed for a while.
+    /// Says that packets of the peer came through a child SA: no probe is needed for a while, and a request that it
+    /// does not answer goes on for as long again ([`Settings::established`]) before the peer counts as dead.
     pub fn traffic_seen(&mut self, now: Instant, handle: SaHandle) {
         self.established(now, handle, |mut sa, cx| {
-            sa.heard(cx);
+            sa.traffic_seen(cx);
             Sa::Established(sa)
         });
     }

@@ -36,8 +36,12 @@ impl Endpoint {
     /// Whether a request of ours is not answered yet, so that it is open whether the peer is alive.
     #[must_use]
     pub fn awaits_answer(&self, handle: SaHandle) -> bool {
-        let Some(Sa::Established(sa)) = self.sas.get(&handle).map(|entry| &entry.sa) else { return false };
-        sa.current_sa().is_some_and(|ike| ike.in_flight.is_some())
+        self.unanswered.contains(&handle)
+    }
+
+    /// All connections of which [`Self::awaits_answer`] is true.
+    pub fn unanswered(&self) -> impl Iterator<Item = SaHandle> + '_ {
+        self.unanswered.iter().copied()
     }
 
     /// Drops a connection without telling the peer, or the owner: for one whose way to the peer is gone.

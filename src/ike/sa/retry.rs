@@ -14,6 +14,8 @@ pub(in crate::ike) struct Retry {
     datagrams: Vec<Vec<u8>>,
     sent: u8,
     at: Instant,
+    /// It is not given up before.
+    patient: Instant,
 }
 
 /// A [`Retry`] in a snapshot.
@@ -34,7 +36,7 @@ impl Retry {
         path: Path,
         datagrams: Vec<Vec<u8>>,
     ) -> Self {
-        let mut retry = Self { datagrams, sent: 0, at: cx.now };
+        let mut retry = Self { datagrams, sent: 0, at: cx.now, patient: cx.now };
         retry.send(cx, policy, path);
         retry
     }
@@ -47,7 +49,7 @@ impl Retry {
     /// Sends again if it is time.
     ///
     /// # Errors
-    /// [`GaveUp`] after the last attempt was given its time.
+    /// [`GaveUp`] after the last attempt was given its time, and all of it has passed since [`Self::renew`].
     pub(in crate::ike) fn fire(
         &mut self,
         cx: &mut Cx<'_>,
@@ -57,11 +59,17 @@ impl Retry {
         if cx.now < self.at {
             return Ok(());
         }
-        if self.sent >= policy.attempts {
+        if self.sent >= policy.attempts && self.patient <= cx.now {
             return Err(GaveUp);
         }
         self.send(cx, policy, path);
         Ok(())
+    }
+
+    /// The peer is there although it does not answer: it has as long again as it had at first. The request goes on
+    /// as rarely as it does by now.
+    pub(in crate::ike) fn renew(&mut self, now: Instant, policy: &Retransmission) {
+        self.patient = now + policy.total();
     }
 
     fn send(&mut self, cx: &mut Cx<'_>, policy: &Retransmission, path: Path) {
@@ -81,6 +89,7 @@ impl Retry {
 
     /// Goes on after a restart: the first repetition is due at once.
     pub(in crate::ike) fn restore(saved: SavedRetry, now: Instant) -> Self {
-        Self { datagrams: saved.datagrams.into_iter().map(Into::into).collect(), sent: 0, at: now }
+        let datagrams = saved.datagrams.into_iter().map(Into::into).collect();
+        Self { datagrams, sent: 0, at: now, patient: now }
     }
 }

@@ -8,7 +8,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use ipnet::IpNet;
 pub use policy::PolicyDump;
 pub(super) use policy::{delete as delete_policy, make as make_policy};
-pub use sa::SaDump;
+pub use sa::{SaDump, SaPackets};
 pub(super) use sa::{delete as delete_sa, make as make_sa, update as update_sa};
 
 use super::attr::{INET, INET6, Malformed, Reader, Writer, address, family};
@@ -116,8 +116,16 @@ fn write_lifetimes(writer: &mut Writer) {
     writer.zeros(4 * 8 + 4 * 8);
 }
 
-/// Reads both, and tells whether there are no limits.
-fn read_lifetimes(reader: &mut Reader<'_>) -> Result<bool, Malformed> {
+/// A `struct xfrm_lifetime_cfg` and a `struct xfrm_lifetime_cur` as read.
+struct Lifetimes {
+    /// Whether there are no limits.
+    endless: bool,
+    /// How many packets went through so far.
+    packets: u64,
+}
+
+/// Reads both.
+fn read_lifetimes(reader: &mut Reader<'_>) -> Result<Lifetimes, Malformed> {
     let mut endless = true;
     for _ in 0..4 {
         endless &= reader.u64()? == INFINITE;
@@ -125,8 +133,9 @@ fn read_lifetimes(reader: &mut Reader<'_>) -> Result<bool, Malformed> {
     for _ in 0..4 {
         endless &= reader.u64()? == 0;
     }
-    reader.slice(4 * 8)?;
-    Ok(endless)
+    let (_octets, packets) = (reader.u64()?, reader.u64()?);
+    reader.slice(2 * 8)?;
+    Ok(Lifetimes { endless, packets })
 }
 
 /// Whether `family` is one that we know.

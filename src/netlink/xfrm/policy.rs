@@ -120,7 +120,7 @@ impl Dump for PolicyDump {
     fn parse(&self, payload: &[u8]) -> Result<Parsed<Policy, PolicyId>, Malformed> {
         let mut reader = Reader::new("xfrm_userpolicy_info", payload);
         let selector = read_selector(&mut reader)?;
-        let endless = read_lifetimes(&mut reader)?;
+        let endless = read_lifetimes(&mut reader)?.endless;
         let priority = reader.u32()?;
         reader.u32()?;
         let (direction, action, flags, share) = (reader.u8()?, reader.u8()?, reader.u8()?, reader.u8()?);

@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 
 use super::{
-    ESP, IF_ID, SelectorFound, TUNNEL, check_selector, read_lifetimes, read_selector, same_family,
+    ESP, IF_ID, Lifetimes, SelectorFound, TUNNEL, check_selector, read_lifetimes, read_selector, same_family,
     wide_address, write_lifetimes, write_selector,
 };
 use crate::id::{IfId, Reqid, Spi};
@@ -223,24 +223,16 @@ fn write_id(writer: &mut Writer, id: SaId) {
     writer.u8(0);
 }
 
-/// All SAs, or one.
+/// All SAs.
 #[derive(Debug, Clone, Copy)]
-pub enum SaDump {
-    /// Every SA.
-    All,
-    /// This one.
-    One(SaId),
-}
+pub struct SaDump;
 
 impl Dump for SaDump {
     type Item = Parsed<Sa, SaId>;
     const ANSWER: u16 = NEWSA;
 
     fn request(&self) -> Message {
-        match *self {
-            Self::All => Message::new(GETSA, DUMP, |_| {}),
-            Self::One(id) => Message::new(GETSA, 0, |writer| write_id(writer, id)),
-        }
+        Message::new(GETSA, DUMP, |_| {})
     }
 
     /// An SA of ours in a form we never give one becomes a stand-in with an empty key.
@@ -269,6 +261,25 @@ impl Dump for SaDump {
     }
 }
 
+/// How many packets went through one SA: for one that receives, those that were authentic and not replayed
+/// (`xfrm_input` in `net/xfrm/xfrm_input.c`). The kernel refuses with `ESRCH` when there is no such SA.
+#[derive(Debug, Clone, Copy)]
+pub struct SaPackets(pub SaId);
+
+impl Dump for SaPackets {
+    type Item = u64;
+    const ANSWER: u16 = NEWSA;
+
+    fn request(&self) -> Message {
+        Message::new(GETSA, 0, |writer| write_id(writer, self.0))
+    }
+
+    fn parse(&self, payload: &[u8]) -> Result<u64, Malformed> {
+        let mut reader = Reader::new("xfrm_usersa_info", payload);
+        Ok(Info::read(&mut reader)?.packets)
+    }
+}
+
 /// The fixed part of an SA.
 struct Info {
     selector: SelectorFound,
@@ -277,6 +288,7 @@ struct Info {
     protocol: u8,
     source: [u8; 16],
     endless: bool,
+    packets: u64,
     reqid: Reqid,
     family: u16,
     mode: u8,
@@ -293,7 +305,7 @@ impl Info {
         let protocol = reader.u8()?;
         reader.slice(3)?;
         let source = reader.array()?;
-        let endless = read_lifetimes(reader)?;
+        let Lifetimes { endless, packets } = read_lifetimes(reader)?;
         reader.slice(12 + 4)?;
         let reqid = Reqid(reader.u32()?);
         let family = reader.u16()?;
@@ -308,6 +320,7 @@ impl Info {
             protocol,
             source,
             endless,
+            packets,
             reqid,
             family,
             mode,
@@ -526,7 +539,7 @@ mod tests {
 
     /// What a kernel that took `sa` would dump: a request has the form of an answer.
     fn dumped(sa: &Sa) -> Sa {
-        match SaDump::All.parse(&make(sa).unwrap().as_bytes()[16..]) {
+        match SaDump.parse(&make(sa).unwrap().as_bytes()[16..]) {
             Ok(Parsed::Ours(found)) => found,
             _ => panic!("expected an SA of ours"),
         }
@@ -557,6 +570,17 @@ mod tests {
             assert_ne!(dumped(&short), sa(direction, near_the_end));
             assert!(dumped(&short).progress.0.is_some_and(|last| last <= u32::MAX.into()));
         }
+    }
+
+    #[test]
+    fn packets_are_read_from_xfrm_lifetime_cur() {
+        let sa = sa(SaDirection::In { replay_window: 64 }, Progress(None));
+        let mut payload = make(&sa).unwrap().as_bytes()[16..].to_vec();
+        for (place, value) in (160..192).step_by(8).zip([0x1111_u64, 0x7_0000_0002, 0x3333, 0x4444]) {
+            payload[place..place + 8].copy_from_slice(&value.to_ne_bytes());
+        }
+        assert_eq!(SaPackets(sa.id).parse(&payload), Ok(0x7_0000_0002));
+        assert!(SaPackets(sa.id).parse(&payload[..223]).is_err());
     }
 
     #[test]

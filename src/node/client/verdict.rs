@@ -1,14 +1,15 @@
 //! Which relay died, when several of a circuit are silent.
 //!
 //! A relay that dies silences all beyond it, and which of them is missed first is chance. So when one is, those
-//! before it are asked at once: the circuit broke at the nearest that does not answer.
+//! before it are asked at once: the circuit broke at the nearest that does not answer. An answer comes through the
+//! layers of all relays nearer than the one that gives it, so those forward, whether their daemons answer or not.
 
 use std::time::Duration;
 
 use super::super::Node;
 use super::super::Then;
 use super::super::kernel::Part;
-use super::circuit::Circuit;
+use super::circuit::{Circuit, HopState};
 use crate::ike::{CloseReason, Step};
 use crate::telescope::CircuitNumber;
 use crate::time::Instant;
@@ -66,7 +67,9 @@ impl Node {
         }) else {
             return;
         };
-        let silent = circuit.hops.iter().position(|hop| self.ike.awaits_answer(hop.sa));
+        let answered = |hop: &HopState| !self.ike.awaits_answer(hop.sa);
+        let vouched = circuit.hops.iter().rposition(answered).map_or(0, |hop| hop + 1);
+        let silent = (vouched < circuit.hops.len()).then_some(vouched);
         let (hop, reason) = match silent {
             Some(_) if now < suspect.until => {
                 if let Some(waiting) = self.circuit_mut(number).and_then(|circuit| circuit.suspect.as_mut()) {

@@ -4,12 +4,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 use ippriv::control::{Event, Reply};
-use ippriv::id::ProcessId;
+use ippriv::id::{ProcessId, Spi};
 use ippriv::ike::SocketId;
 use ippriv::node::{Binding, CommandId, Node};
 use ippriv::plan::{Object, Op, OpError, Outcome};
 use ippriv::policy::Policy;
-use ippriv::state::{Link, NftSetKind, RouteKind, RuleAction, SaId, State};
+use ippriv::state::{Direction, Link, NftSetKind, RouteKind, RuleAction, SaId, State};
 
 /// Which operations a kernel refuses, by their number and themselves.
 pub(crate) type Refuses = Box<dyn FnMut(u64, &Op) -> bool>;
@@ -39,6 +39,10 @@ pub(crate) struct Machine {
     pub(crate) watched: BTreeSet<ProcessId>,
     /// Whether no interface can be moved elsewhere.
     pub(crate) lends_nothing: bool,
+    /// How many packets came through each inbound SA.
+    pub(crate) packets: BTreeMap<Spi, u64>,
+    /// How often the node asked for that.
+    pub(crate) counted: u64,
     /// Every SA there ever was.
     made: BTreeSet<SaId>,
 }
@@ -63,6 +67,8 @@ impl Machine {
             lent: Vec::new(),
             watched: BTreeSet::new(),
             lends_nothing: false,
+            packets: BTreeMap::new(),
+            counted: 0,
             made: BTreeSet::new(),
         }
     }
@@ -76,6 +82,17 @@ impl Machine {
         }
         self.lent.push((link, process));
         Ok(())
+    }
+
+    /// How many packets came through SAs, as far as they are there.
+    pub(crate) fn count(&mut self, sas: &[SaId]) -> Vec<(SaId, u64)> {
+        self.counted += 1;
+        let inward = |id: &&SaId| {
+            let sa = self.kernel.sas.get(id);
+            sa.is_some_and(|sa| sa.direction.direction() == Direction::In)
+        };
+        let packets = |id: &SaId| self.packets.get(&id.spi).copied().unwrap_or_default();
+        sas.iter().filter(inward).map(|id| (*id, packets(id))).collect()
     }
 
     pub(crate) fn is_client(&self) -> bool {

@@ -316,6 +316,10 @@ impl World {
                     let result = machine.lend(link, process);
                     machine.node.handle_input(now, Input::Lent { id, circuit, result });
                 }
+                Output::Count(sas) => {
+                    let counts = machine.count(&sas);
+                    machine.node.handle_input(now, Input::Counted(counts));
+                }
                 Output::Watch(process) => drop(machine.watched.insert(process)),
                 Output::KeyLog(_) => {}
             }
@@ -412,6 +416,7 @@ impl World {
                 match self.unreadable(&way) {
                     None => {
                         self.arrived += 1;
+                        self.count(&way);
                         self.heard_through(&way);
                     }
                     Some(why) => self.lost.push(format!("{:?}: {why}", self.now)),
@@ -422,6 +427,7 @@ impl World {
         if self.unreadable(&way).is_some() {
             return;
         }
+        self.count(&way);
         (from, to) = self.translate(from, to);
         let bound = |binding: &Binding| binding.address == to.ip() && binding.port == to.port();
         let receiver = self.hosts.iter().find_map(|(name, machine)| {

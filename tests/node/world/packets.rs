@@ -154,6 +154,13 @@ impl World {
         })
     }
 
+    /// Every SA that a packet came through has counted it.
+    pub(super) fn count(&mut self, way: &Way) {
+        for Need { host, sa, .. } in way {
+            *self.machine(host).packets.entry(sa.spi).or_default() += 1;
+        }
+    }
+
     /// Sends a packet both ways through the newest open circuit of a client, as far as there is one.
     pub(crate) fn probe(&self, client: &str) -> Vec<Result<Way, String>> {
         let kernel = &self.hosts[client].kernel;

@@ -11,8 +11,10 @@ use super::{
 use crate::capture::Captures;
 use crate::scenario::dice::Dice;
 
-/// How long nobody runs a host.
-const ABSENCE: Duration = Duration::from_secs(5);
+/// How long nobody runs a host: far longer than a peer has to answer before it counts as dead.
+const ABSENCE: Duration = Duration::from_secs(60);
+/// Time for a daemon to take over, and to answer what it was asked meanwhile.
+const RETURN: Duration = Duration::from_secs(5);
 /// Longer than the kernel remembers that it asked for an SA (net.core.xfrm_acq_expires, 30 s).
 const ASKED: Duration = Duration::from_secs(31);
 
@@ -30,7 +32,7 @@ pub(super) fn under_load(victim: &str, verdicts: &mut Verdicts) -> Outcome {
     daemons.kill(victim)?;
     thread::sleep(ABSENCE);
     daemons.start(victim)?;
-    thread::sleep(ABSENCE);
+    thread::sleep(RETURN);
     let after = all(&lab)?;
     verdicts.check("all hosts have the SAs they had", before == after, format!("{before:?}, then {after:?}"));
     let again = daemons.log("client")?.matches("circuit_open").count();

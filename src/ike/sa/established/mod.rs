@@ -289,9 +289,14 @@ impl Established {
         self.generations.iter_mut().find(|member| member.standing == Standing::Current)
     }
 
-    /// The keys of the current IKE SA, for a key log.
+    /// The same, to look at.
     pub(in crate::ike) fn current_sa(&self) -> Option<&Generation> {
         self.generations.iter().find(|member| member.standing == Standing::Current).map(|member| &member.sa)
+    }
+
+    /// Whether a request of ours through the current IKE SA is not answered yet.
+    pub(in crate::ike) fn awaits_answer(&self) -> bool {
+        self.current_sa().is_some_and(|sa| sa.in_flight.is_some())
     }
 
     /// Starts to end it: the children go at once, the IKE SA when the peer has heard of it.

@@ -127,6 +127,18 @@ impl Established {
         }
     }
 
+    /// The peer's kernel is there, whatever became of its daemon (RFC 7296 §2.4): nor is our request given up that
+    /// it does not answer. One that ends the connection is, for nothing comes through what is ending.
+    pub(in crate::ike) fn traffic_seen(&mut self, cx: &Cx<'_>) {
+        if self.closing.is_some() {
+            return;
+        }
+        self.heard(cx);
+        if let Some(sent) = self.current().and_then(|member| member.sa.in_flight.as_mut()) {
+            sent.retry.renew(cx.now, &cx.settings.established);
+        }
+    }
+
     /// The peer is alive: the next check of that is due after a silence.
     pub(in crate::ike) fn heard(&mut self, cx: &Cx<'_>) {
         self.probe_at = match cx.settings.lifetimes.probe {

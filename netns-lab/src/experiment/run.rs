@@ -1,0 +1,245 @@
+//! Runs an experiment: point by point, as many at a time as there are cores, going on where it was interrupted.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::path::Path;
+use std::sync::Mutex;
+use std::sync::PoisonError;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use super::file::FileError;
+use super::library::Found;
+use super::manifest::{Manifest, PointRecord, PointState};
+use super::plan::{Planned, SYSTEM, text};
+use super::progress::{Progress, rough};
+use super::store::{Kept, Store};
+use crate::runner::{Clock, Finished, Runner};
+use crate::scenario;
+use crate::workload::Sample;
+
+/// Characters of a failed point's last words that are kept.
+const LAST_WORDS: usize = 2000;
+
+/// How an experiment is run.
+#[derive(Clone, Debug)]
+pub struct Options<'a> {
+    /// Whether the experiment is in its short form.
+    pub quick: bool,
+    /// Points at a time.
+    pub jobs: usize,
+    /// The result's directory.
+    pub out: &'a Path,
+    /// The command that asked for it.
+    pub command: Vec<String>,
+    /// Versions of what takes part. Points that others made are made again.
+    pub versions: BTreeMap<String, String>,
+}
+
+/// What became of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Summary {
+    /// Points that have samples.
+    pub done: usize,
+    /// Points that have none.
+    pub failed: usize,
+    /// Points that were there already.
+    pub kept: usize,
+}
+
+/// Why it could not even begin, or not be kept.
+#[derive(Debug, thiserror::Error)]
+pub enum RunError {
+    /// The experiment makes no sense.
+    #[error(transparent)]
+    File(#[from] FileError),
+    /// The result cannot be written.
+    #[error("{dir}: {source}")]
+    Store {
+        /// Where.
+        dir: String,
+        /// Why.
+        source: io::Error,
+    },
+    /// A system lacks something from outside.
+    #[error("{system}: {why}")]
+    Unprepared {
+        /// Which.
+        system: String,
+        /// What.
+        why: String,
+    },
+}
+
+/// Runs all points that are not there yet; what fails is noted and does not keep the others from running. `say` gets
+/// a line for each point.
+///
+/// # Errors
+/// [`RunError`] when nothing can be run or kept.
+pub fn run(
+    runner: &dyn Runner,
+    found: &Found,
+    options: &Options<'_>,
+    say: &(dyn Fn(&str) + Sync),
+) -> Result<Summary, RunError> {
+    let plan = found.experiment.plan(&found.path.display().to_string())?;
+    let broken = |source| RunError::Store { dir: options.out.display().to_string(), source };
+    let store = Store::open(options.out).map_err(broken)?;
+    let made_by = options.versions.iter().map(|(name, version)| format!("{name} {version}"));
+    let work = Work {
+        runner,
+        found,
+        options,
+        plan: &plan,
+        store: &store,
+        made_by: made_by.collect::<Vec<_>>().join(", "),
+    };
+    let (kept, there) = work.all(say).map_err(broken)?;
+    let records = plan.iter().enumerate().zip(&kept).map(|((number, planned), kept)| {
+        let state = match kept {
+            Ok(kept) => PointState::Done { wall_s: kept.wall_s },
+            Err(why) => PointState::Failed { why: why.clone() },
+        };
+        record(number, planned, state)
+    });
+    let manifest = Manifest {
+        name: found.name.clone(),
+        quick: options.quick,
+        experiment: found.experiment.clone(),
+        command: options.command.clone(),
+        versions: options.versions.clone(),
+        points: records.collect(),
+    };
+    let failed = kept.iter().filter(|kept| kept.is_err()).count();
+    let kept: Vec<Option<Kept>> = kept.into_iter().map(Result::ok).collect();
+    store.finish(&manifest, &kept).map_err(broken)?;
+    Ok(Summary { done: plan.len() - failed, failed, kept: there })
+}
+
+fn record(number: usize, planned: &Planned, state: PointState) -> PointRecord {
+    let Planned { axes, rep, point } = planned;
+    PointRecord { point: number, rep: *rep, seed: point.seed, axes: axes.clone(), state }
+}
+
+struct Work<'a> {
+    runner: &'a dyn Runner,
+    found: &'a Found,
+    options: &'a Options<'a>,
+    plan: &'a [Planned],
+    store: &'a Store,
+    made_by: String,
+}
+
+/// What became of each point, and how many were there already.
+type Results = (Vec<Result<Kept, String>>, usize);
+
+impl Work<'_> {
+    fn all(&self, say: &(dyn Fn(&str) + Sync)) -> io::Result<Results> {
+        let kept = |planned| self.store.kept(planned, &self.made_by).map(Ok);
+        let results: Vec<Option<Result<Kept, String>>> = self.plan.iter().map(kept).collect();
+        let there = results.iter().flatten().count();
+        let missing: Vec<usize> = (0..results.len()).filter(|number| results[*number].is_none()).collect();
+        if there > 0 {
+            say(&format!("{there} of {} points are there already", results.len()));
+        }
+        let progress = Mutex::new(Progress::new(missing.iter().map(|number| self.kind(*number))));
+        let results = Mutex::new(results);
+        let (next, over) = (AtomicUsize::new(0), AtomicUsize::new(there));
+        let broken = Mutex::new(None);
+        let task = || {
+            while let Some(number) = missing.get(next.fetch_add(1, Ordering::Relaxed)) {
+                let (result, wall) = match self.one(*number) {
+                    Ok(ended) => ended,
+                    Err(error) => return *lock(&broken) = Some(error),
+                };
+                let over = over.fetch_add(1, Ordering::Relaxed) + 1;
+                let mut progress = lock(&progress);
+                progress.over(self.kind(*number), wall);
+                say(&self.line(*number, over, &result, wall, progress.left(self.options.jobs)));
+                lock(&results)[*number] = Some(result);
+            }
+        };
+        std::thread::scope(|scope| {
+            for _ in 0..self.options.jobs.max(1) {
+                scope.spawn(task);
+            }
+        });
+        if let Some(error) = lock(&broken).take() {
+            return Err(error);
+        }
+        let results = std::mem::take(&mut *lock(&results));
+        let unrun = || Err("was not run".to_owned());
+        Ok((results.into_iter().map(|result| result.unwrap_or_else(unrun)).collect(), there))
+    }
+
+    /// Points of one system take about as long as one another.
+    fn kind(&self, number: usize) -> &str {
+        self.plan[number].axes.get(SYSTEM).and_then(serde_json::Value::as_str).unwrap_or_default()
+    }
+
+    fn one(&self, number: usize) -> io::Result<(Result<Kept, String>, Duration)> {
+        let planned = &self.plan[number];
+        let experiment = &self.found.experiment;
+        let mut job = scenario::job_in_lab(&["point"])?;
+        job.stdin = serde_json::to_vec(&planned.point)?;
+        job.clock = Clock::Virtual { seed: planned.point.seed };
+        job.limit = Duration::from_secs(experiment.limit_s);
+        job.memory_mib = experiment.memory_mib;
+        Ok(match self.runner.run(&job) {
+            Err(error) => (Err(error.to_string()), job.limit),
+            Ok(finished) => {
+                let wall = finished.wall;
+                let result = match samples(&finished) {
+                    Ok(samples) => {
+                        Ok(self.store.keep(planned, &self.made_by, (wall.as_secs_f64(), samples))?)
+                    }
+                    Err(why) => Err(why),
+                };
+                (result, wall)
+            }
+        })
+    }
+
+    fn line(
+        &self,
+        number: usize,
+        over: usize,
+        result: &Result<Kept, String>,
+        wall: Duration,
+        left: Option<Duration>,
+    ) -> String {
+        let title = self.plan[number].title(&self.found.experiment.axes);
+        let what = match result {
+            Ok(_) => format!("{:.1} s", wall.as_secs_f64()),
+            Err(why) => format!("FAILED: {}", why.lines().last().unwrap_or_default()),
+        };
+        let left = left.filter(|left| !left.is_zero()).map(|left| format!(", {} left", rough(left)));
+        format!("{over}/{}{} {title}: {what}", self.plan.len(), left.unwrap_or_default())
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// The samples that a point's lab wrote, or why there are none.
+fn samples(finished: &Finished) -> Result<Vec<Sample>, String> {
+    let said = String::from_utf8_lossy(&finished.stdout);
+    if finished.code != 0 {
+        let stderr = String::from_utf8_lossy(&finished.stderr);
+        let words = format!("{said}{stderr}");
+        let cut = words.char_indices().rev().nth(LAST_WORDS).map_or(0, |(at, _)| at);
+        return Err(format!("exit code {}: {}", finished.code, words[cut..].trim()));
+    }
+    let read = |line: &str| {
+        serde_json::from_str(line).map_err(|error| format!("found `{line}`, expected a sample: {error}"))
+    };
+    said.lines().map(read).collect()
+}
+
+/// The versions in the order of a manifest, and which point each system's name stands for.
+#[must_use]
+pub fn systems(found: &Found) -> Vec<String> {
+    let axis = found.experiment.axes.iter().find(|axis| axis.name == SYSTEM);
+    axis.map(|axis| axis.values.iter().map(text).collect()).unwrap_or_default()
+}
