@@ -27,6 +27,7 @@ mod tshark;
 mod verdict;
 mod watch;
 mod wire;
+mod workloads;
 
 use std::error::Error;
 use std::io::{self, Write as _};
@@ -85,6 +86,7 @@ pub const ALL: &[&[Scenario]] = &[
     command::ALL,
     first_network::ALL,
     secrets::ALL,
+    workloads::ALL,
     tor::ALL,
     interop::ALL[0],
     interop::ALL[1],

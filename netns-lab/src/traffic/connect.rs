@@ -33,7 +33,7 @@ pub struct Via {
     pub socks_user: Option<String>,
 }
 
-/// Options of TCP sockets; the kernel's own where not said. Nagle's algorithm is always off.
+/// Options of TCP sockets; the kernel's own where not said. Nagle's algorithm is off.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, clap::Args)]
 #[serde(deny_unknown_fields, default)]
 pub struct Tuning {

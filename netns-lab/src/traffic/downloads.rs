@@ -12,7 +12,7 @@ use super::TrafficError;
 use super::clock::{Window, monotonic, sleep_until, until};
 use super::connect::{Tuning, Via, open};
 use super::http::Connection;
-use super::socket::{Tried, millis, now, seconds};
+use super::socket::{Tried, now, seconds};
 
 /// How long after a failure it is tried again.
 const RETRY: Duration = Duration::from_secs(1);
@@ -116,7 +116,12 @@ fn download(args: &DownloadsArgs) -> Result<Download, TrafficError> {
     stream.set_read_timeout(Some(patience)).tried(|| format!("set a timeout of {patience:?}"))?;
     let response = Connection::new(stream, args.address).fetch(args.bytes)?;
     let span = start.elapsed();
-    Ok(Download { ttfb_s: millis(response.first - start) / 1e3, ttlb_s: millis(span) / 1e3 })
+    Ok(Download { ttfb_s: micros(response.first - start), ttlb_s: micros(span) })
+}
+
+/// Seconds, to the microsecond.
+fn micros(span: Duration) -> f64 {
+    span.as_micros() as f64 / 1e6
 }
 
 /// A source of choices: SplitMix64 (Steele, Lea, Flood 2014).

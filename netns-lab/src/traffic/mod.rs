@@ -107,9 +107,12 @@ pub enum Tool {
     },
     /// Sends to or receives from stream, and echoes for probe.
     StreamServe {
-        /// When what was put counts; it is reported once that is over.
-        #[command(flatten)]
-        window: Option<Window>,
+        /// From when on what is put counts, on the clock of all nodes.
+        #[arg(long, requires = "closes")]
+        opens: Option<u64>,
+        /// Until when; it is reported then.
+        #[arg(long, requires = "opens")]
+        closes: Option<u64>,
         /// Length of the bins of that report, in milliseconds; 0 for none.
         #[arg(long, default_value_t = 0)]
         bin_ms: u32,
@@ -258,7 +261,10 @@ impl Tool {
                 let warmup = socket::seconds("--warmup", warmup)?;
                 print(&load::load(bind, address, flows, &load::Order { direction, warmup, window, cc })?)
             }
-            Self::StreamServe { window, bin_ms, address } => stream::serve(address, window, bin_ms),
+            Self::StreamServe { opens, closes, bin_ms, address } => {
+                let window = opens.zip(closes).map(|(opens, closes)| Window { opens, closes });
+                stream::serve(address, window, bin_ms)
+            }
             Self::Stream(args) => print(&stream::run(&args)?),
             Self::Probe(args) => print(&probe::run(&args)?),
             Self::Page(args) => print(&page::get(&args)?),
@@ -307,6 +313,10 @@ mod tests {
         let tool = |line: &str| Line::try_parse_from(line.split(' ')).unwrap().tool;
         let address: SocketAddr = "[2001:db8::1]:5".parse().unwrap();
         assert_eq!(tool("x udp-echo [2001:db8::1]:5"), Tool::UdpEcho { address });
+        let serve = Tool::StreamServe { opens: None, closes: None, bin_ms: 0, address };
+        assert_eq!(tool("x stream-serve [2001:db8::1]:5"), serve);
+        let serve = Tool::StreamServe { opens: Some(1), closes: Some(2), bin_ms: 0, address };
+        assert_eq!(tool("x stream-serve --opens 1 --closes 2 [2001:db8::1]:5"), serve);
         let load = tool("x tcp-load --bind ::1 [2001:db8::1]:5 put --flows 3 --seconds 1.5 --cc bbr");
         let expected = Tool::TcpLoad {
             bind: Some("::1".parse().unwrap()),

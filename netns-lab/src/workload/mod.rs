@@ -2,6 +2,11 @@
 //!
 //! A workload runs inside the lab on a built network whose system is ready: it starts servers and clients on nodes
 //! and gives samples. It never spins, so that it fits virtual time.
+//!
+//! All nodes have one clock: a workload says when its window opens and closes, in moments of that clock, and every
+//! program counts what falls into it. Reports come by standard output of whoever receives, never over the network that
+//! is measured. What is pinned so that figures are the network's and not a buffer's is listed in
+//! docs/experiments/workloads.md.
 
 mod call;
 mod clients;

@@ -92,13 +92,18 @@ pub(super) fn run(settings: &Settings, arena: Arena<'_>) -> Outcome<Vec<Sample>>
     }
     let of = |value: fn(&(PageReport, Counters)) -> f64| -> Vec<f64> { pages.iter().map(value).collect() };
     let mut samples = Vec::new();
-    samples.extend(Sample::each("page", "ttfb", "s", &of(|(page, _)| page.ttfb_ms / 1e3)));
-    samples.extend(Sample::each("page", "html", "s", &of(|(page, _)| page.html_ms / 1e3)));
-    samples.extend(Sample::each("page", "page_time", "s", &of(|(page, _)| page.page_ms / 1e3)));
+    samples.extend(Sample::each("page", "ttfb", "s", &of(|(page, _)| seconds(page.ttfb_ms))));
+    samples.extend(Sample::each("page", "html", "s", &of(|(page, _)| seconds(page.html_ms))));
+    samples.extend(Sample::each("page", "page_time", "s", &of(|(page, _)| seconds(page.page_ms))));
     samples.extend(Sample::each("page", "wire_rx", "B", &of(|(_, wire)| wire.received as f64)));
     samples.extend(Sample::each("page", "wire_tx", "B", &of(|(_, wire)| wire.sent as f64)));
     samples.extend(Sample::each("page", "wire_all", "B", &of(|(_, wire)| wire.everywhere as f64)));
     samples.push(Sample::count("page", "pages", pages.len() as u64));
     samples.push(Sample::count("page", "failed", failed));
     Ok(samples)
+}
+
+/// Of milliseconds, to the microsecond.
+fn seconds(millis: f64) -> f64 {
+    (millis * 1e3).round() / 1e6
 }
