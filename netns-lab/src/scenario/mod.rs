@@ -22,6 +22,7 @@ mod plans;
 mod rekey;
 mod removal;
 mod secrets;
+mod systems;
 mod tshark;
 mod verdict;
 mod watch;
@@ -55,7 +56,7 @@ impl Scenario {
     /// Whether other people's programs take part.
     #[must_use]
     pub fn needs_foreign(&self) -> bool {
-        self.name.starts_with("interop-") || self.name.starts_with("ike-tshark")
+        ["interop-", "ike-tshark", "lab-systems-"].iter().any(|prefix| self.name.starts_with(prefix))
     }
 }
 
@@ -77,6 +78,7 @@ pub const ALL: &[&[Scenario]] = &[
     command::ALL,
     first_network::ALL,
     secrets::ALL,
+    systems::ALL,
     interop::ALL[0],
     interop::ALL[1],
     interop::ALL[2],

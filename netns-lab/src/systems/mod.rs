@@ -2,10 +2,17 @@
 //!
 //! An experiment wants circuits ([`Circuit`]) on a network that is built; a driver starts its system on the
 //! network's nodes, waits until it can carry traffic, and says how programs on a client use each circuit ([`Way`]).
-//! Adding a system: a file with a struct of its settings, a `start`, and a variant of [`Settings`].
+//! Adding a system: a file with a struct of its settings, a `start`, and a variant of [`Settings`]; see
+//! docs/experiments/adding-a-system.md.
 
 mod direct;
+mod host;
 mod ippriv;
+mod legs;
+mod openvpn;
+mod relay_queue;
+mod tcp_tunnel;
+mod wireguard;
 
 use std::collections::BTreeMap;
 use std::error::Error;
@@ -14,6 +21,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use crate::foreign::{OPENVPN, WIREGUARD};
 use crate::net::Net;
 
 /// How drivers fail; the text is for people and names the node and the program.
@@ -81,6 +89,12 @@ pub enum Settings {
     Direct(direct::Settings),
     /// Telescopes.
     Ippriv(ippriv::Settings),
+    /// Kernel WireGuard in kernel WireGuard.
+    Wireguard(wireguard::Settings),
+    /// Packets in a TCP connection.
+    TcpTunnel(tcp_tunnel::Settings),
+    /// The same by OpenVPN.
+    Openvpn(openvpn::Settings),
 }
 
 impl Settings {
@@ -92,6 +106,9 @@ impl Settings {
         match self {
             Self::Direct(settings) => direct::start(settings, place),
             Self::Ippriv(settings) => ippriv::start(settings, place),
+            Self::Wireguard(settings) => wireguard::start(settings, place),
+            Self::TcpTunnel(settings) => tcp_tunnel::start(settings, place),
+            Self::Openvpn(settings) => openvpn::start(settings, place),
         }
     }
 
@@ -101,7 +118,21 @@ impl Settings {
     /// What is missing and how to get it.
     pub fn prepare(&self) -> Outcome<()> {
         match self {
-            Self::Direct(_) | Self::Ippriv(_) => Ok(()),
+            Self::Direct(_) | Self::Ippriv(_) | Self::TcpTunnel(_) => Ok(()),
+            Self::Wireguard(_) => Ok(drop(WIREGUARD.ensure()?)),
+            Self::Openvpn(_) => Ok(drop(OPENVPN.ensure()?)),
+        }
+    }
+
+    /// Versions of other people's programs that take part, by name, for manifests; once prepared.
+    ///
+    /// # Errors
+    /// A program does not say.
+    pub fn versions(&self) -> Outcome<BTreeMap<String, String>> {
+        match self {
+            Self::Direct(_) | Self::Ippriv(_) | Self::TcpTunnel(_) => Ok(BTreeMap::new()),
+            Self::Wireguard(_) => Ok([("wireguard-tools".to_owned(), wireguard::version()?)].into()),
+            Self::Openvpn(_) => Ok([("openvpn".to_owned(), openvpn::version()?)].into()),
         }
     }
 }
