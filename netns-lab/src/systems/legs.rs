@@ -224,7 +224,7 @@ impl<'net> Legs<'net> {
         for program in &self.programs {
             let said = program.stdout().unwrap_or_default() + &program.stderr().unwrap_or_default();
             let last = said.trim_end().lines().last().unwrap_or("nothing").to_owned();
-            let _ = write!(words, "[{}] ", last);
+            let _ = write!(words, "[{last}] ");
         }
         words
     }

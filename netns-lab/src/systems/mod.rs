@@ -119,8 +119,8 @@ impl Settings {
     pub fn prepare(&self) -> Outcome<()> {
         match self {
             Self::Direct(_) | Self::Ippriv(_) | Self::TcpTunnel(_) => Ok(()),
-            Self::Wireguard(_) => Ok(drop(WIREGUARD.ensure()?)),
-            Self::Openvpn(_) => Ok(drop(OPENVPN.ensure()?)),
+            Self::Wireguard(_) => WIREGUARD.ensure().map(drop).map_err(Into::into),
+            Self::Openvpn(_) => OPENVPN.ensure().map(drop).map_err(Into::into),
         }
     }
 
