@@ -7,7 +7,7 @@ use std::process::{Command, ExitCode, Stdio};
 
 use ippriv_lab::experiment::{self, Found, Library, Options};
 use ippriv_lab::kernel;
-use ippriv_lab::runner::{self, Choice, Clock};
+use ippriv_lab::runner::{self, Choice, Clock, Runner};
 use ippriv_lab::system;
 use serde_json::{Value, json};
 
@@ -61,7 +61,8 @@ enum Keying {
     Static,
 }
 
-fn library() -> Library {
+/// The experiments that come with the project.
+pub(super) fn library() -> Library {
     Library::at(&cargo::workspace().join("netns-lab/experiments"))
 }
 
@@ -73,12 +74,9 @@ pub(crate) fn run(args: &Run) -> Outcome {
     // Nonsense is told before anything is built.
     found.experiment.plan(&found.path.display().to_string())?;
     system::ensure(system::LAB)?;
-    let kernel = kernel::ensure()?;
     cargo::build_commands()?;
     let runner = runner::choose(Choice::Uml, Clock::Virtual { seed: 1 })?;
-    let mut versions = BTreeMap::from([("kernel".to_owned(), kernel.version().to_string())]);
-    versions.insert("ippriv".to_owned(), own_version(cargo::workspace()));
-    versions.extend(experiment::prepare(runner.as_ref(), &found)?);
+    let versions = versions(runner.as_ref(), Some(&found))?;
     let options = Options {
         quick: args.quick,
         jobs: args.jobs.map_or(cores, usize::from),
@@ -118,6 +116,21 @@ fn changed(mut found: Found, args: &Run) -> Result<Found, Box<dyn std::error::Er
         }
     }
     Ok(found)
+}
+
+/// Versions of the kernel, of our own programs, and of what the systems of an experiment are made of.
+pub(super) fn versions(
+    runner: &dyn Runner,
+    found: Option<&Found>,
+) -> Result<BTreeMap<String, String>, Box<dyn std::error::Error>> {
+    let mut versions = BTreeMap::from([
+        ("kernel".to_owned(), kernel::ensure()?.version().to_string()),
+        ("ippriv".to_owned(), own_version(cargo::workspace())),
+    ]);
+    if let Some(found) = found {
+        versions.extend(experiment::prepare(runner, found)?);
+    }
+    Ok(versions)
 }
 
 /// The commit that the programs are built from, and whether something was changed since.

@@ -1,8 +1,10 @@
 //! `cargo lab test`: everything that has to hold, checked.
 
+use std::collections::BTreeMap;
 use std::process::{Command, ExitCode, Stdio};
 use std::time::Duration;
 
+use ippriv_lab::experiment::{self, Reference};
 use ippriv_lab::runner::{self, Choice, Clock, Job, Runner, Streams};
 use ippriv_lab::scenario::{self, Report, Scenario, Verdict, interop};
 use ippriv_lab::topology::Topology;
@@ -80,6 +82,7 @@ pub(crate) fn run(args: &Args) -> Outcome {
     }
     if args.filter.is_none() {
         tally.add(same_seed_same_bytes(runner.as_ref())?);
+        tally.add(same_results(runner.as_ref())?);
     }
     let mut results = Vec::new();
     for scenario in scenario::all().filter(wanted) {
@@ -206,6 +209,44 @@ fn same_seed_same_bytes(runner: &dyn Runner) -> Result<Tally, Box<dyn std::error
     ] {
         println!("{} {what}", mark(pass));
         tally.add(Tally::of(pass));
+    }
+    Ok(tally)
+}
+
+/// Points of the results in docs/results, run again, have to give the same samples.
+fn same_results(runner: &dyn Runner) -> Result<Tally, Box<dyn std::error::Error>> {
+    println!("── results: a point of each system of each experiment in docs/results, run again");
+    let library = super::run::library();
+    let versions = super::run::versions(runner, None)?;
+    let mut tally = Tally::default();
+    for name in library.names()? {
+        let dir = cargo::workspace().join("docs/results").join(&name);
+        if !dir.is_dir() {
+            println!("{} {name}: found no result, expected one in {}", mark(false), dir.display());
+            tally.add(Tally::of(false));
+            continue;
+        }
+        let (found, reference) = (library.find(&name)?, Reference::read(&dir)?);
+        let versions: BTreeMap<_, _> =
+            versions.clone().into_iter().chain(experiment::prepare(runner, &found)?).collect();
+        // Another Tor or kernel gives other samples; that they are there is all one can ask then.
+        let others: Vec<&String> = versions
+            .iter()
+            .filter(|(name, _)| name.as_str() != "ippriv")
+            .filter(|(name, version)| reference.manifest.versions.get(*name) != Some(*version))
+            .map(|(name, _)| name)
+            .collect();
+        for record in reference.sampled() {
+            let result = reference.again(runner, &found, record);
+            let title = record.axes.values().map(experiment::text).collect::<Vec<_>>().join(" ");
+            let (pass, what) = match result {
+                Ok(()) => (true, "the same".to_owned()),
+                Err(why) if others.is_empty() => (false, why),
+                Err(why) => (why.starts_with("found `"), format!("other versions of {others:?}: {why}")),
+            };
+            println!("{} {name}: {title}: {what}", mark(pass));
+            tally.add(Tally::of(pass));
+        }
     }
     Ok(tally)
 }

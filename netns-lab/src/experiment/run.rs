@@ -8,10 +8,11 @@ use std::sync::PoisonError;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use super::file::FileError;
+use super::file::{Experiment, FileError};
 use super::library::Found;
 use super::manifest::{Manifest, PointRecord, PointState};
 use super::plan::{Planned, SYSTEM, text};
+use super::point::Point;
 use super::progress::{Progress, rough};
 use super::store::{Kept, Store};
 use crate::runner::{Clock, Finished, Runner};
@@ -207,25 +208,12 @@ impl Work<'_> {
 
     fn one(&self, number: usize) -> io::Result<(Result<Kept, String>, Duration)> {
         let planned = &self.plan[number];
-        let experiment = &self.found.experiment;
-        let mut job = scenario::job_in_lab(&["point"])?;
-        job.stdin = serde_json::to_vec(&planned.point)?;
-        job.clock = Clock::Virtual { seed: planned.point.seed };
-        job.limit = Duration::from_secs(experiment.limit_s);
-        job.memory_mib = experiment.memory_mib;
-        Ok(match self.runner.run(&job) {
-            Err(error) => (Err(error.to_string()), job.limit),
-            Ok(finished) => {
-                let wall = finished.wall;
-                let result = match samples(&finished) {
-                    Ok(samples) => {
-                        Ok(self.store.keep(planned, &self.made_by, (wall.as_secs_f64(), samples))?)
-                    }
-                    Err(why) => Err(why),
-                };
-                (result, wall)
-            }
-        })
+        let (result, wall) = run_point(self.runner, &self.found.experiment, &planned.point)?;
+        let result = match result {
+            Ok(samples) => Ok(self.store.keep(planned, &self.made_by, (wall.as_secs_f64(), samples))?),
+            Err(why) => Err(why),
+        };
+        Ok((result, wall))
     }
 
     fn line(
@@ -244,6 +232,23 @@ impl Work<'_> {
         let left = left.filter(|left| !left.is_zero()).map(|left| format!(", {} left", rough(left)));
         format!("{over}/{}{} {title}: {what}", self.plan.len(), left.unwrap_or_default())
     }
+}
+
+/// Runs one point in the lab: its samples, or why there are none, and the wall time.
+pub(super) fn run_point(
+    runner: &dyn Runner,
+    experiment: &Experiment,
+    point: &Point,
+) -> io::Result<(Result<Vec<Sample>, String>, Duration)> {
+    let mut job = scenario::job_in_lab(&["point"])?;
+    job.stdin = serde_json::to_vec(point)?;
+    job.clock = Clock::Virtual { seed: point.seed };
+    job.limit = Duration::from_secs(experiment.limit_s);
+    job.memory_mib = experiment.memory_mib;
+    Ok(match runner.run(&job) {
+        Err(error) => (Err(error.to_string()), job.limit),
+        Ok(finished) => (samples(&finished), finished.wall),
+    })
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {

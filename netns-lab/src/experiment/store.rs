@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::file::Axis;
-use super::manifest::{Manifest, PointState};
+use super::manifest::{Manifest, PointRecord, PointState};
 use super::plan::{Planned, text};
 use super::point::Point;
 use crate::workload::Sample;
@@ -99,16 +99,22 @@ fn csv(axes: &[Axis], manifest: &Manifest, kept: &[Option<Kept>]) -> String {
     let mut lines = columns.join(",") + "\n";
     for (record, kept) in manifest.points.iter().zip(kept) {
         let (PointState::Done { .. }, Some(kept)) = (&record.state, kept) else { continue };
-        let value = |axis: &Axis| quoted(&record.axes.get(&axis.name).map_or_else(String::new, text));
-        let mut place = vec![record.point.to_string(), record.rep.to_string(), record.seed.to_string()];
-        place.extend(axes.iter().map(value));
-        let place = place.join(",");
-        for Sample { of, what, stat, unit, value } in &kept.samples {
-            let words = [of, what, stat, unit].map(|word| quoted(word)).join(",");
-            lines += &format!("{place},{words},{}\n", Value::from(*value));
-        }
+        lines.extend(lines_of(axes, record, &kept.samples));
     }
     lines
+}
+
+/// The lines of one point.
+pub(super) fn lines_of(axes: &[Axis], record: &PointRecord, samples: &[Sample]) -> Vec<String> {
+    let value = |axis: &Axis| quoted(&record.axes.get(&axis.name).map_or_else(String::new, text));
+    let mut place = vec![record.point.to_string(), record.rep.to_string(), record.seed.to_string()];
+    place.extend(axes.iter().map(value));
+    let place = place.join(",");
+    let line = |Sample { of, what, stat, unit, value }: &Sample| {
+        let words = [of, what, stat, unit].map(|word| quoted(word)).join(",");
+        format!("{place},{words},{}\n", Value::from(*value))
+    };
+    samples.iter().map(line).collect()
 }
 
 /// A field as RFC 4180 wants it.

@@ -226,7 +226,7 @@ fn install(tree: &Path, finished: &Path) -> Result<(), KernelError> {
 
 fn make(tree: &Path) -> Command {
     let mut command = step("make");
-    command.arg("ARCH=um").current_dir(tree);
+    command.arg("ARCH=um").envs(config::NAMES).current_dir(tree);
     command
 }
 

@@ -9,10 +9,20 @@ pub(super) const SHIM: &str = include_str!("../../kernel/seeded.c");
 /// The line in the fragment from which on options may be absent.
 const OPTIONAL: &str = "# optional";
 
-/// Sixteen hexadecimal digits that change when the configuration or the shim does.
+/// When, by whom and where the kernel says it was built: it mixes its name into its randomness, and kernels built on
+/// two machines have to give the same results.
+pub(super) const NAMES: [(&str, &str); 4] = [
+    ("KBUILD_BUILD_TIMESTAMP", "Tue Nov 14 22:13:20 UTC 2023"),
+    ("KBUILD_BUILD_USER", "lab"),
+    ("KBUILD_BUILD_HOST", "lab"),
+    ("KBUILD_BUILD_VERSION", "1"),
+];
+
+/// Sixteen hexadecimal digits that change when the configuration, the shim or the names do.
 pub(super) fn hash() -> String {
     // FNV-1a, 64 bit: it only has to tell our own versions apart.
-    let bytes = FRAGMENT.bytes().chain([0]).chain(SHIM.bytes());
+    let names = NAMES.iter().flat_map(|(_, value)| value.bytes().chain([0]));
+    let bytes = FRAGMENT.bytes().chain([0]).chain(SHIM.bytes()).chain([0]).chain(names);
     let hash = bytes.fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
         (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
     });

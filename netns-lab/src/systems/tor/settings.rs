@@ -38,7 +38,8 @@ pub enum CongestionControl {
     /// By round trip times (Tor's proposal 324): the default.
     #[default]
     Vegas,
-    /// A window of fixed size.
+    /// A window of fixed size. YAML may take a plain `off` for a truth value, hence the name.
+    #[serde(rename = "none")]
     Off,
 }
 

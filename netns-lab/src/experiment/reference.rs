@@ -1,0 +1,132 @@
+//! Results that are kept with the project: a few of their points are run again, and have to give the same samples.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::Path;
+
+use super::library::Found;
+use super::manifest::{Manifest, PointRecord, PointState};
+use super::plan::{SYSTEM, text};
+use super::run::run_point;
+use super::store::{MANIFEST, SAMPLES, lines_of};
+use crate::runner::Runner;
+
+/// Lines that are shown of a difference.
+const SHOWN: usize = 3;
+
+/// A kept result.
+#[derive(Debug)]
+pub struct Reference {
+    /// What it says of itself.
+    pub manifest: Manifest,
+    samples: String,
+}
+
+impl Reference {
+    /// Reads the result in a directory.
+    ///
+    /// # Errors
+    /// Which file cannot be read, and why.
+    pub fn read(dir: &Path) -> Result<Self, String> {
+        let read = |name: &str| {
+            let path = dir.join(name);
+            fs::read_to_string(&path).map_err(|error| format!("{}: {error}", path.display()))
+        };
+        let manifest = serde_json::from_str(&read(MANIFEST)?)
+            .map_err(|error| format!("{}: {error}", dir.join(MANIFEST).display()))?;
+        Ok(Self { manifest, samples: read(SAMPLES)? })
+    }
+
+    /// The points to run again: of each system the one that took the least time.
+    #[must_use]
+    pub fn sampled(&self) -> Vec<&PointRecord> {
+        let mut least: BTreeMap<String, (f64, &PointRecord)> = BTreeMap::new();
+        for record in &self.manifest.points {
+            let PointState::Done { wall_s } = record.state else { continue };
+            let system = record.axes.get(SYSTEM).map(text).unwrap_or_default();
+            let found = least.entry(system).or_insert((wall_s, record));
+            if wall_s < found.0 {
+                *found = (wall_s, record);
+            }
+        }
+        least.into_values().map(|(_, record)| record).collect()
+    }
+
+    /// Runs a point again, as the experiment is today.
+    ///
+    /// # Errors
+    /// How the experiment or its samples differ from those that are kept.
+    pub fn again(&self, runner: &dyn Runner, found: &Found, record: &PointRecord) -> Result<(), String> {
+        let experiment =
+            if self.manifest.quick { found.experiment.clone().quick() } else { found.experiment.clone() };
+        let plan = experiment.plan(&found.path.display().to_string()).map_err(|error| error.to_string())?;
+        let same = plan
+            .iter()
+            .find(|planned| planned.axes == record.axes && planned.rep == record.rep)
+            .filter(|planned| planned.point.seed == record.seed)
+            .ok_or("found a point that the experiment no longer has, expected a result of the experiment as it is")?;
+        let (result, _) = run_point(runner, &experiment, &same.point).map_err(|error| error.to_string())?;
+        self.compare(record, &lines_of(&self.manifest.experiment.axes, record, &result?))
+    }
+
+    /// Compares lines with those that are kept of a point.
+    fn compare(&self, record: &PointRecord, now: &[String]) -> Result<(), String> {
+        let place = format!("{},", record.point);
+        let kept: Vec<&str> =
+            self.samples.split_inclusive('\n').filter(|line| line.starts_with(&place)).collect();
+        let differ = kept.iter().zip(now).filter(|(kept, now)| *kept != now);
+        let shown: Vec<String> = differ
+            .take(SHOWN)
+            .map(|(kept, now)| format!("found `{}`, expected `{}`", now.trim_end(), kept.trim_end()))
+            .collect();
+        if shown.is_empty() && kept.len() == now.len() {
+            return Ok(());
+        }
+        let counts = format!("{} samples where {} are kept", now.len(), kept.len());
+        Err(if shown.is_empty() { counts } else { shown.join("; ") })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn reference() -> Reference {
+        let point = |number: usize, system: &str, wall_s: f64| {
+            serde_json::json!({
+                "point": number, "rep": 0, "seed": 1, "axes": { "system": system },
+                "state": { "done": { "wall_s": wall_s } },
+            })
+        };
+        let manifest = serde_json::json!({
+            "name": "x", "quick": false, "command": [], "versions": {},
+            "points": [point(0, "tor", 9.0), point(1, "tor", 4.0), point(2, "ippriv", 1.0)],
+            "experiment": {
+                "about": "", "answers": [], "caveats": [], "topology": "", "circuits": [], "servers": [],
+                "workload": {}, "axes": [{ "name": "system", "values": ["tor", "ippriv"] }],
+                "repetitions": 1, "plots": [],
+            },
+        });
+        let samples = "point,…\n1,0,1,tor,a,b,c,d,5\n10,0,1,tor,a,b,c,d,7\n".to_owned();
+        Reference { manifest: serde_json::from_value(manifest).unwrap(), samples }
+    }
+
+    #[test]
+    fn the_cheapest_point_of_each_system_is_run_again() {
+        let points: Vec<usize> = reference().sampled().iter().map(|record| record.point).collect();
+        assert_eq!(points, [2, 1]);
+    }
+
+    #[test]
+    fn a_sample_that_differs_is_told() {
+        let reference = reference();
+        let record = &reference.manifest.points[1];
+        let line = |value: u32| vec![format!("1,0,1,tor,a,b,c,d,{value}\n")];
+        assert_eq!(reference.compare(record, &line(5)), Ok(()));
+        assert_eq!(
+            reference.compare(record, &line(6)),
+            Err("found `1,0,1,tor,a,b,c,d,6`, expected `1,0,1,tor,a,b,c,d,5`".to_owned())
+        );
+        assert_eq!(reference.compare(record, &[]), Err("0 samples where 1 are kept".to_owned()));
+    }
+}
