@@ -78,6 +78,7 @@ pub(crate) fn run(args: &Run) -> Outcome {
     let runner = runner::choose(Choice::Uml, Clock::Virtual { seed: 1 })?;
     let mut versions = BTreeMap::from([("kernel".to_owned(), kernel.version().to_string())]);
     versions.insert("ippriv".to_owned(), own_version(cargo::workspace()));
+    versions.extend(experiment::prepare(runner.as_ref(), &found)?);
     let options = Options {
         quick: args.quick,
         jobs: args.jobs.map_or(cores, usize::from),

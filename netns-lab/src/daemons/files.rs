@@ -43,6 +43,8 @@ pub struct CircuitPlan {
     pub length: Option<u8>,
     /// Destinations that go through it.
     pub traffic: Vec<String>,
+    /// Further lines of its entry, without indentation.
+    pub lines: Vec<String>,
 }
 
 /// Who does what.
@@ -90,6 +92,7 @@ impl CircuitPlan {
             hops: hops.iter().map(ToString::to_string).collect(),
             length: None,
             traffic: vec!["0.0.0.0/0".to_owned(), "::/0".to_owned()],
+            lines: Vec::new(),
         }
     }
 }
@@ -131,7 +134,7 @@ impl Plan {
         if !circuits.is_empty() {
             text.push_str("  circuits:\n");
         }
-        for CircuitPlan { name, hops, length, traffic, .. } in circuits {
+        for CircuitPlan { name, hops, length, traffic, lines, .. } in circuits {
             let relays = match length {
                 Some(length) => format!("length: {length}"),
                 None => format!("hops: [{}]", hops.join(", ")),
@@ -139,6 +142,9 @@ impl Plan {
             let traffic: Vec<String> = traffic.iter().map(|prefix| format!("\"{prefix}\"")).collect();
             let _ =
                 writeln!(text, "    - name: {name}\n      {relays}\n      traffic: [{}]", traffic.join(", "));
+            for line in lines {
+                let _ = writeln!(text, "      {line}");
+            }
         }
         text
     }

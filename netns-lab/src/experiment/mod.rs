@@ -16,4 +16,4 @@ pub use library::{Found, Library, LibraryError};
 pub use manifest::{Manifest, PointRecord, PointState};
 pub use plan::{Planned, text};
 pub use point::{Point, in_lab};
-pub use run::{Options, RunError, Summary, run, systems};
+pub use run::{Options, RunError, Summary, prepare, run, systems};

@@ -16,6 +16,8 @@ use super::progress::{Progress, rough};
 use super::store::{Kept, Store};
 use crate::runner::{Clock, Finished, Runner};
 use crate::scenario;
+use crate::systems;
+use crate::topology::Topology;
 use crate::workload::Sample;
 
 /// Characters of a failed point's last words that are kept.
@@ -114,6 +116,32 @@ pub fn run(
     let kept: Vec<Option<Kept>> = kept.into_iter().map(Result::ok).collect();
     store.finish(&manifest, &kept).map_err(broken)?;
     Ok(Summary { done: plan.len() - failed, failed, kept: there })
+}
+
+/// Gets what the systems of an experiment need from outside, and says the versions of what that is, by name.
+///
+/// # Errors
+/// [`RunError::Unprepared`] with the system and what it lacks.
+pub fn prepare(runner: &dyn Runner, found: &Found) -> Result<BTreeMap<String, String>, RunError> {
+    let plan = found.experiment.plan(&found.path.display().to_string())?;
+    let mut versions = BTreeMap::new();
+    let mut over = Vec::new();
+    for Planned { axes, point, .. } in &plan {
+        let needs = (&point.system, &point.topology);
+        if over.contains(&needs) {
+            continue;
+        }
+        over.push(needs);
+        let prepared = || -> systems::Outcome<_> {
+            point.system.prepare(&Topology::parse("topology", &point.topology)?, runner)?;
+            point.system.versions()
+        };
+        versions.extend(prepared().map_err(|error| RunError::Unprepared {
+            system: axes.get(SYSTEM).map(text).unwrap_or_default(),
+            why: error.to_string(),
+        })?);
+    }
+    Ok(versions)
 }
 
 fn record(number: usize, planned: &Planned, state: PointState) -> PointRecord {

@@ -44,12 +44,18 @@ pub const TSHARK: Bundle = Bundle { name: "tshark", packages: &["tshark"], witne
 
 /// Tor, with the program that makes an authority's keys.
 pub const TOR: Bundle = Bundle { name: "tor", packages: &["tor"], witness: "usr/bin/tor" };
+/// What gives WireGuard's interfaces in the kernel their keys and peers.
+pub const WIREGUARD: Bundle =
+    Bundle { name: "wireguard-tools", packages: &["wireguard-tools"], witness: "usr/bin/wg" };
+
+/// OpenVPN.
+pub const OPENVPN: Bundle = Bundle { name: "openvpn", packages: &["openvpn"], witness: "usr/sbin/openvpn" };
 
 /// Why a bundle is not there.
 #[derive(Debug, thiserror::Error)]
 pub enum BundleError {
     /// It has not been unpacked.
-    #[error("found no {name} in {}, expected it to be unpacked: run `cargo lab test interop` once", dir.display())]
+    #[error("found no {name} in {}, expected it to be unpacked: `cargo lab test interop` and `cargo lab run` do that", dir.display())]
     Absent {
         /// The bundle.
         name: &'static str,

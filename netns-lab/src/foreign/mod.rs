@@ -15,7 +15,7 @@ use ippriv::network::{BadKey, BadPsk};
 
 use crate::net::{NetError, Node};
 
-pub use bundle::{Bundle, BundleError, LIBRESWAN, STRONGSWAN, TOR, TSHARK};
+pub use bundle::{Bundle, BundleError, LIBRESWAN, OPENVPN, STRONGSWAN, TOR, TSHARK, WIREGUARD};
 pub use home::File;
 pub use libreswan::{KeyKind, Libreswan, LibreswanKeys};
 pub use sas::{ChildSa, IkeSa};
@@ -32,7 +32,7 @@ pub fn run(node: Node<'_>, bundle: &Bundle, argv: &[&str]) -> Result<String, For
 }
 
 /// All that scenarios use.
-pub const ALL: &[Bundle] = &[STRONGSWAN, LIBRESWAN, TSHARK];
+pub const ALL: &[Bundle] = &[STRONGSWAN, LIBRESWAN, TSHARK, WIREGUARD, OPENVPN];
 
 /// A running daemon of either kind.
 #[derive(Debug)]

@@ -90,7 +90,7 @@ pub(super) fn queues(topology: &Topology, node: NodeId) -> String {
 }
 
 /// A netem queue. With a rate it sends in order whatever the jitter, as each packet waits for the one before.
-fn queue(interface: &str, egress: &Egress) -> String {
+pub(crate) fn queue(interface: &str, egress: &Egress) -> String {
     let mut line = format!("qdisc replace dev {interface} root netem limit {}", egress.queue);
     if egress.delay != Delay::ZERO {
         let _ = write!(line, " delay {}", egress.delay);

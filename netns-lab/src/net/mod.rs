@@ -22,6 +22,7 @@ use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 
 use crate::topology::{End, Link, NodeId, Role, Topology};
 
+pub(crate) use commands::queue;
 pub use node::Node;
 pub use process::{Background, Output, RawOutput};
 pub use selftest::{SelftestError, selftest};

@@ -22,6 +22,7 @@ mod plans;
 mod rekey;
 mod removal;
 mod secrets;
+mod systems;
 mod tor;
 mod tshark;
 mod verdict;
@@ -58,7 +59,7 @@ impl Scenario {
     /// Whether other people's programs take part.
     #[must_use]
     pub fn needs_foreign(&self) -> bool {
-        self.name.starts_with("interop-") || self.name.starts_with("ike-tshark")
+        ["interop-", "ike-tshark", "lab-systems-"].iter().any(|prefix| self.name.starts_with(prefix))
     }
 
     /// Whether a private Tor network on a chain of three relays takes part.
@@ -88,6 +89,7 @@ pub const ALL: &[&[Scenario]] = &[
     secrets::ALL,
     workloads::ALL,
     tor::ALL,
+    systems::ALL,
     interop::ALL[0],
     interop::ALL[1],
     interop::ALL[2],

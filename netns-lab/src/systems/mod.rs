@@ -2,11 +2,18 @@
 //!
 //! An experiment wants circuits ([`Circuit`]) on a network that is built; a driver starts its system on the
 //! network's nodes, waits until it can carry traffic, and says how programs on a client use each circuit ([`Way`]).
-//! Adding a system: a file with a struct of its settings, a `start`, and a variant of [`Settings`].
+//! Adding a system: a file with a struct of its settings, a `start`, and a variant of [`Settings`]; see
+//! docs/experiments/adding-a-system.md.
 
 mod direct;
+mod host;
 mod ippriv;
+mod legs;
+mod openvpn;
+mod relay_queue;
+mod tcp_tunnel;
 pub mod tor;
+mod wireguard;
 
 use std::collections::BTreeMap;
 use std::error::Error;
@@ -15,6 +22,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use crate::foreign::{OPENVPN, WIREGUARD};
 use crate::net::Net;
 use crate::runner::Runner;
 use crate::topology::Topology;
@@ -86,6 +94,12 @@ pub enum Settings {
     Ippriv(ippriv::Settings),
     /// A private Tor network.
     Tor(tor::Settings),
+    /// Kernel WireGuard in kernel WireGuard.
+    Wireguard(wireguard::Settings),
+    /// Packets in a TCP connection.
+    TcpTunnel(tcp_tunnel::Settings),
+    /// The same by OpenVPN.
+    Openvpn(openvpn::Settings),
 }
 
 impl Settings {
@@ -98,6 +112,9 @@ impl Settings {
             Self::Direct(settings) => direct::start(settings, place),
             Self::Ippriv(settings) => ippriv::start(settings, place),
             Self::Tor(settings) => tor::start(settings, place),
+            Self::Wireguard(settings) => wireguard::start(settings, place),
+            Self::TcpTunnel(settings) => tcp_tunnel::start(settings, place),
+            Self::Openvpn(settings) => openvpn::start(settings, place),
         }
     }
 
@@ -108,8 +125,10 @@ impl Settings {
     /// What is missing and how to get it.
     pub fn prepare(&self, topology: &Topology, runner: &dyn Runner) -> Outcome<()> {
         match self {
-            Self::Direct(_) | Self::Ippriv(_) => Ok(()),
             Self::Tor(settings) => tor::prepare(settings, topology, runner),
+            Self::Direct(_) | Self::Ippriv(_) | Self::TcpTunnel(_) => Ok(()),
+            Self::Wireguard(_) => WIREGUARD.ensure().map(drop).map_err(Into::into),
+            Self::Openvpn(_) => OPENVPN.ensure().map(drop).map_err(Into::into),
         }
     }
 
@@ -119,8 +138,10 @@ impl Settings {
     /// A program does not say.
     pub fn versions(&self) -> Outcome<BTreeMap<String, String>> {
         match self {
-            Self::Direct(_) | Self::Ippriv(_) => Ok(BTreeMap::new()),
             Self::Tor(_) => Ok([("tor".to_owned(), tor::version()?)].into()),
+            Self::Direct(_) | Self::Ippriv(_) | Self::TcpTunnel(_) => Ok(BTreeMap::new()),
+            Self::Wireguard(_) => Ok([("wireguard-tools".to_owned(), wireguard::version()?)].into()),
+            Self::Openvpn(_) => Ok([("openvpn".to_owned(), openvpn::version()?)].into()),
         }
     }
 }

@@ -17,6 +17,7 @@ mod probe;
 mod socket;
 mod spread;
 mod stream;
+mod tunnel;
 
 use std::io;
 use std::net::{IpAddr, SocketAddr};
@@ -174,6 +175,26 @@ pub enum Tool {
         /// Where to listen.
         address: SocketAddr,
     },
+    /// The end of a tunnel of TCP that is connected to.
+    TunServe {
+        /// Congestion control of what it sends.
+        #[arg(long)]
+        cc: Option<String>,
+        /// The TUN device.
+        device: String,
+        /// Where to listen.
+        address: SocketAddr,
+    },
+    /// The end of a tunnel of TCP that connects.
+    TunConnect {
+        /// Congestion control of what it sends.
+        #[arg(long)]
+        cc: Option<String>,
+        /// The TUN device.
+        device: String,
+        /// The tun-serve.
+        address: SocketAddr,
+    },
 }
 
 /// What can go wrong with a traffic program.
@@ -275,6 +296,8 @@ impl Tool {
                 let interval = socket::seconds("--pps", 1.0 / pps)?;
                 print(&blast::blast(bind, address, count, size, interval)?)
             }
+            Self::TunServe { cc, device, address } => tunnel::serve(&device, address, cc.as_deref()),
+            Self::TunConnect { cc, device, address } => tunnel::connect(&device, address, cc.as_deref()),
             Self::UdpSink { first, idle, address } => {
                 let (first, idle) = (socket::seconds("--first", first)?, socket::seconds("--idle", idle)?);
                 print(&blast::sink(address, first, idle)?)

@@ -170,6 +170,7 @@ mod tests {
             "A. Author, &lt;Onions&gt;, 2008",
             "Ours &amp; theirs.",
             "One bottleneck only.",
+            "<b>goodput against loss</b>, goodput of bulk (Mbit/s): direct ",
             "tor on b: no circuit, expected one in 60 s",
             "33 done, 3 failed",
             "0.4.9.11",

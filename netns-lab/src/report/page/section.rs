@@ -79,7 +79,7 @@ fn ranges(figure: &Figure<'_>) -> String {
             format!("{} {range}", escape(&series.name))
         })
         .collect();
-    format!("{}: {}", escape(&figure.label), ranges.join("; "))
+    format!("<b>{}</b>, {}: {}", escape(&figure.plot.title), escape(&figure.label), ranges.join("; "))
 }
 
 fn three(value: f64) -> String {

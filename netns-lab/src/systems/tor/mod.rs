@@ -97,6 +97,9 @@ pub enum TorError {
         /// The end of its log.
         said: String,
     },
+    /// Relays go on talking to each other.
+    #[error("relays of Tor: found them still busy with themselves after {0:?}, expected them to be quiet")]
+    Restless(Duration),
     /// A Tor did not do as told.
     #[error("{node}: Tor: {source}\n{said}")]
     Control {

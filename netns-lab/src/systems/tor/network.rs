@@ -18,8 +18,15 @@ use crate::systems::{Outcome, Place, Running, Way};
 
 /// The SOCKS port of a node's first client; the next ones follow.
 const SOCKS_PORT: u16 = 9050;
-/// Relays tell the authority what they are when they start; that is over by then.
-const SETTLE: Duration = Duration::from_secs(5);
+/// Relays tell the authority what they are and try how fast they are when they start. They are ready when all of
+/// them together have written less than [`QUIET_BYTES`] in that time.
+const QUIET: Duration = Duration::from_secs(5);
+const QUIET_BYTES: u64 = 20_000;
+/// How often to look whether they are: a slow and lossy link takes its time.
+const QUIET_TRIES: u32 = 60;
+/// After the end of a circuit, until every word of it is acknowledged. Tor leaves Nagle's algorithm on: what came
+/// next would wait for that.
+const PAUSE: Duration = Duration::from_secs(1);
 /// What the kernel keeps at most of what a program has written to a SOCKS port and Tor has not read, in bytes. With
 /// its buffers growing as they like there are megabytes: seconds of delay that are neither Tor's nor the network's.
 const SOCKS_BUFFER: u32 = 65_536;
@@ -61,30 +68,18 @@ impl Network {
         for client in &mut clients {
             await_directory(&mut client.daemon)?;
         }
-        thread::sleep(SETTLE);
+        await_quiet(&relays)?;
         for client in &mut clients {
             // The first one brings up the connections below it, from relay to relay; the second one is the circuit
             // alone.
             client.build()?.close(&mut client.daemon)?;
+            thread::sleep(PAUSE);
             client.set_up = client.build()?.took;
         }
         start.open(&mut clients)?;
         let mut network = Self { relays, clients, before: [0; 2] };
-        network.before = network.traffic()?;
+        network.before = traffic(&network.relays)?;
         Ok(network)
-    }
-
-    /// Bytes that all relays have read and written.
-    fn traffic(&self) -> Result<[u64; 2], TorError> {
-        let mut sums = [0; 2];
-        for relay in &self.relays {
-            let mut control = relay.talk()?;
-            for (sum, key) in sums.iter_mut().zip(["traffic/read", "traffic/written"]) {
-                let word = control.word(key).map_err(|error| relay.failed(error))?;
-                *sum += word.parse::<u64>().unwrap_or_default();
-            }
-        }
-        Ok(sums)
     }
 }
 
@@ -100,7 +95,7 @@ impl Running for Network {
     /// `relays_read` and `relays_written` in bytes, of all relays together and with all that Tor adds; `circuits`
     /// that are there now, `circuits_lost` of those that were built.
     fn counters(&self) -> Outcome<BTreeMap<String, f64>> {
-        let [read, written] = self.traffic()?;
+        let [read, written] = traffic(&self.relays)?;
         let [read_before, written_before] = self.before;
         let (mut open, mut lost) = (0_u32, 0_u32);
         for client in &self.clients {
@@ -264,6 +259,33 @@ fn await_directory(daemon: &mut Daemon) -> Result<(), TorError> {
     daemon.wait_for("it to know the network", |daemon| {
         Ok(control.word("status/enough-dir-info").map_err(|error| daemon.failed(error))? == "1")
     })
+}
+
+/// Bytes that relays have read and written.
+fn traffic(relays: &[Daemon]) -> Result<[u64; 2], TorError> {
+    let mut sums = [0; 2];
+    for relay in relays {
+        let mut control = relay.talk()?;
+        for (sum, key) in sums.iter_mut().zip(["traffic/read", "traffic/written"]) {
+            let word = control.word(key).map_err(|error| relay.failed(error))?;
+            *sum += word.parse::<u64>().unwrap_or_default();
+        }
+    }
+    Ok(sums)
+}
+
+/// Waits until relays have nothing to do any more.
+fn await_quiet(relays: &[Daemon]) -> Result<(), TorError> {
+    let mut before = traffic(relays)?[1];
+    for _ in 0..QUIET_TRIES {
+        thread::sleep(QUIET);
+        let now = traffic(relays)?[1];
+        if now.saturating_sub(before) < QUIET_BYTES {
+            return Ok(());
+        }
+        before = now;
+    }
+    Err(TorError::Restless(QUIET * QUIET_TRIES))
 }
 
 /// Sets variables of a node's TCP.

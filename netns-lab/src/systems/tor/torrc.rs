@@ -60,6 +60,8 @@ ExitPolicy {} *:*
         u8::from(*exit),
         if *exit { "accept" } else { "reject" },
     );
+    // A relay is a client too, and builds circuits to be ready for streams of its own.
+    text.push_str("__DisablePredictedCircuits 1\nLearnCircuitBuildTimeout 0\n");
     // Nobody asks for names; Tor would ask the host's servers for some, to see whether they lie.
     text.push_str("ServerDNSResolvConfFile /dev/null\nServerDNSDetectHijacking 0\n");
     if number == 0 {
