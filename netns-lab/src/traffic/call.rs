@@ -196,7 +196,7 @@ mod tests {
     fn both_sides_hear_each_other() {
         let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
         let to = socket.local_addr().unwrap();
-        let window = Window::after(Duration::from_millis(250), Duration::from_millis(100));
+        let window = Window::after(Duration::from_secs(1), Duration::from_millis(100));
         let args = CallArgs { window, pps: 100.0, size: 172, late_ms: 150.0 };
         let there = args.clone();
         let server = thread::spawn(move || answer(&socket, &there));

@@ -109,13 +109,59 @@ pub struct StreamReport {
 }
 
 /// What arrived of one flow.
-#[derive(Clone, Debug, Default)]
+#[derive(Debug)]
 struct Tally {
     flow: u16,
+    window: Window,
+    bin: u64,
+    answer_every: u64,
+    chunks: Chunks,
+    whole: u64,
     bytes: u64,
     delays_ms: Vec<f64>,
     bins: Vec<u64>,
     ended: bool,
+}
+
+impl Tally {
+    fn new(order: &Order) -> Self {
+        let bin = order.shape.bin().as_nanos() as u64;
+        let bins = if bin == 0 { 0 } else { (order.window.length().as_nanos() as u64).div_ceil(bin) };
+        Self {
+            flow: order.flow,
+            window: order.window,
+            bin,
+            answer_every: order.shape.answer_every.into(),
+            chunks: Chunks::new(order.shape.chunk as usize),
+            whole: 0,
+            bytes: 0,
+            delays_ms: Vec::new(),
+            bins: vec![0; bins as usize],
+            ended: false,
+        }
+    }
+
+    /// Counts bytes that arrived now; how many answers are due to the chunks that they end.
+    fn arrived(&mut self, bytes: &[u8], now: u64) -> u64 {
+        let counts = self.window.holds(now);
+        if counts {
+            self.bytes += bytes.len() as u64;
+            let bin = (now - self.window.opens).checked_div(self.bin);
+            if let Some(bin) = bin.and_then(|at| self.bins.get_mut(at as usize)) {
+                *bin += bytes.len() as u64;
+            }
+        }
+        let before = self.whole;
+        for stamp in self.chunks.take(bytes) {
+            self.whole += 1;
+            if counts {
+                // To the microsecond.
+                self.delays_ms.push((now.saturating_sub(stamp) / 1000) as f64 / 1e3);
+            }
+        }
+        let answers = |chunks: u64| chunks.checked_div(self.answer_every).unwrap_or(0);
+        answers(self.whole) - answers(before)
+    }
 }
 
 /// What arrived of all flows.
@@ -232,9 +278,7 @@ fn one(args: &StreamArgs, flow: u16, board: &Board) -> Result<(), TrafficError> 
     let mut stream = begin(&args.via, args.address, &args.tuning, &order)?;
     match task {
         Task::Put => {
-            if args.via.socks.is_none() {
-                coalesce(&stream)?;
-            }
+            coalesce(&stream)?;
             put(&stream, &order).tried(talking)
         }
         Task::Get | Task::Echo => receive(&mut stream.try_clone().tried(talking)?, &stream, &order, board)
@@ -264,10 +308,12 @@ pub(super) fn begin(
 }
 
 /// Has the kernel hold back (Nagle's algorithm) what does not fill a segment while others are under way: chunks are
-/// shorter than segments, and cost up to 2 % of a link in headers. Not on a loopback interface, whose segments are
-/// larger than what may wait unsent.
+/// shorter than segments, and cost up to 2 % of a link in headers. Not on a loopback interface, such as to a proxy:
+/// its segments may be larger than what may wait unsent, and each would wait for a late acknowledgement.
 fn coalesce(stream: &TcpStream) -> Result<(), TrafficError> {
-    stream.set_nodelay(false).tried(|| "switch on Nagle's algorithm".to_owned())
+    let naming = || "switch on Nagle's algorithm".to_owned();
+    let peer = stream.peer_addr().tried(naming)?;
+    stream.set_nodelay(peer.ip().is_loopback()).tried(naming)
 }
 
 /// Sends until the window closes, and reads the answers.
@@ -300,16 +346,12 @@ fn send_until_gone(stream: &mut TcpStream, shape: &Shape) {
 
 /// Receives payload until the window closes or the connection ends.
 fn receive(reader: &mut impl Read, stream: &TcpStream, order: &Order, board: &Board) -> io::Result<()> {
-    let bin = order.shape.bin().as_nanos() as u64;
-    let bins = if bin == 0 { 0 } else { (order.window.length().as_nanos() as u64).div_ceil(bin) };
     let at = {
         let mut tallies = board.tallies();
-        tallies.push(Tally { flow: order.flow, bins: vec![0; bins as usize], ..Tally::default() });
+        tallies.push(Tally::new(order));
         tallies.len() - 1
     };
-    let mut chunks = Chunks::new(order.shape.chunk as usize);
     let mut block = vec![0; BLOCK];
-    let mut whole = 0_u64;
     loop {
         let left = until(order.window.closes);
         if left.is_zero() {
@@ -327,29 +369,12 @@ fn receive(reader: &mut impl Read, stream: &TcpStream, order: &Order, board: &Bo
             }
             Ok(length) => length,
         };
-        let now = monotonic();
-        let before = whole;
-        if let Some(tally) = board.tallies().get_mut(at) {
-            let counts = order.window.holds(now);
-            if counts {
-                tally.bytes += length as u64;
-                let since = now - order.window.opens;
-                if let Some(bytes) = since.checked_div(bin).and_then(|at| tally.bins.get_mut(at as usize)) {
-                    *bytes += length as u64;
-                }
-            }
-            for stamp in chunks.take(&block[..length]) {
-                whole += 1;
-                if counts {
-                    // To the microsecond.
-                    tally.delays_ms.push((now.saturating_sub(stamp) / 1000) as f64 / 1e3);
-                }
-            }
-        }
+        let answers = {
+            let now = monotonic();
+            let mut tallies = board.tallies();
+            tallies.get_mut(at).map_or(0, |tally| tally.arrived(&block[..length], now))
+        };
         if order.task == Task::Put {
-            let every = u64::from(order.shape.answer_every);
-            let answers =
-                whole.checked_div(every).zip(before.checked_div(every)).map_or(0, |(now, then)| now - then);
             for _ in 0..answers {
                 // A client that is gone needs no answer.
                 let _ = (&*stream).write_all(&[0; ANSWER]);
@@ -362,7 +387,7 @@ fn receive(reader: &mut impl Read, stream: &TcpStream, order: &Order, board: &Bo
 mod tests {
     use super::*;
 
-    const WINDOW: Duration = Duration::from_millis(150);
+    const WINDOW: Duration = Duration::from_millis(300);
 
     /// A server whose report is that of its board.
     fn server() -> (SocketAddr, &'static Board) {
@@ -377,8 +402,8 @@ mod tests {
         StreamArgs {
             via: Via { bind: Some("127.0.0.9".parse().unwrap()), ..Via::default() },
             tuning: Tuning { cc: Some("cubic".to_owned()), notsent_lowat: Some(4096), buffer: None },
-            shape: Shape { chunk: 1024, answer_every: 8, bin_ms: 50 },
-            window: Window::after(Duration::from_millis(100), WINDOW),
+            shape: Shape { chunk: 1024, answer_every: 8, bin_ms: 100 },
+            window: Window::after(Duration::from_secs(1), WINDOW),
             flows: 3,
             raw: true,
             address,
@@ -388,12 +413,11 @@ mod tests {
 
     fn is_sane(report: &StreamReport) {
         assert_eq!((report.flows.len(), report.ended, report.bins.len()), (3, 0, 3), "{report:?}");
-        assert!(report.flows.iter().all(|rate| *rate > 0.0), "{report:?}");
         let expected = report.bytes as f64 * 8.0 / WINDOW.as_secs_f64() / 1e6;
         assert!((report.mbit_s - expected).abs() < 1e-3, "{report:?}");
         let chunks = report.delay_ms.count;
         assert!(chunks > 0 && chunks.abs_diff(report.bytes / 1024) <= 6, "{report:?}");
-        assert!(report.delay_ms.p50 <= report.delay_ms.p99 && report.delay_ms.max < Some(1e3), "{report:?}");
+        assert!(report.delay_ms.p50 <= report.delay_ms.p99, "{report:?}");
     }
 
     #[test]
@@ -410,22 +434,31 @@ mod tests {
 
     #[test]
     fn bytes_count_when_they_arrive_in_the_window() {
+        const MS: u64 = 1_000_000;
+        let window = Window { opens: 1000 * MS, closes: 1100 * MS };
+        let shape = Shape { chunk: 100, answer_every: 2, bin_ms: 50 };
+        let order = Order { task: Task::Put, flow: 0, shape, window, tuning: Tuning::default() };
+        let mut tally = Tally::new(&order);
+        let mut chunk = [0x5a; 100];
+        chunks::stamp(&mut chunk, 990 * MS);
+        assert_eq!(tally.arrived(&chunk, 999 * MS), 0, "too early");
+        assert_eq!(tally.arrived(&chunk[..60], 1000 * MS), 0);
+        assert_eq!(tally.arrived(&chunk[60..], 1070 * MS), 1, "the second chunk is whole");
+        assert_eq!(tally.arrived(&chunk[..7], 1099 * MS), 0);
+        assert_eq!(tally.arrived(&chunk, 1100 * MS), 0, "too late");
+        assert_eq!((tally.bytes, tally.delays_ms, tally.bins), (107, vec![80.0], vec![60, 47]));
+    }
+
+    #[test]
+    fn a_flow_that_breaks_off_is_counted() {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
-        let window = Window::after(Duration::from_millis(150), Duration::from_millis(600));
         thread::spawn(move || {
-            let (mut stream, _) = listener.accept().unwrap();
-            let mut chunk = [0; 1024];
-            chunks::stamp(&mut chunk, monotonic());
-            stream.write_all(&chunk).unwrap();
-            sleep_until(window.opens + 50_000_000);
-            chunks::stamp(&mut chunk, window.opens);
-            stream.write_all(&chunk).unwrap();
-            stream.write_all(&[0; 7]).unwrap();
+            let (stream, _) = listener.accept().unwrap();
+            BufReader::new(stream).read_line(&mut String::new()).unwrap();
         });
-        let report = run(&StreamArgs { flows: 1, window, ..args(address, Direction::Get) }).unwrap();
-        assert_eq!((report.bytes, report.delay_ms.count, report.ended), (1031, 1, 1));
-        assert!(report.delay_ms.p50 >= Some(50.0), "{report:?}");
+        let report = run(&StreamArgs { flows: 1, ..args(address, Direction::Get) }).unwrap();
+        assert_eq!((report.bytes, report.ended), (0, 1));
     }
 
     #[test]
