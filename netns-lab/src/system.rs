@@ -128,6 +128,20 @@ pub fn search_path() -> OsString {
     std::env::join_paths(dirs).unwrap_or(user)
 }
 
+/// The same for jobs in the lab: the system's directories, and of the user's only those that have a program of the
+/// lab that the system's lack. Looking for programs takes virtual time, so that results would depend on the user.
+pub fn lab_path() -> OsString {
+    let mut dirs: Vec<PathBuf> = EXTRA_DIRS.iter().map(PathBuf::from).collect();
+    for tool in LAB {
+        if !dirs.iter().any(|dir| is_executable(&dir.join(tool.program)))
+            && let Some(dir) = find(tool.program).as_deref().and_then(Path::parent)
+        {
+            dirs.push(dir.to_owned());
+        }
+    }
+    std::env::join_paths(dirs).unwrap_or_else(|_| search_path())
+}
+
 fn is_executable(path: &Path) -> bool {
     path.metadata().is_ok_and(|meta| meta.is_file() && meta.permissions().mode() & 0o111 != 0)
 }
@@ -177,6 +191,13 @@ mod tests {
         assert!(dirs.contains(&PathBuf::from("/usr/sbin")));
         assert!(find("sh").is_some());
         assert_eq!(find("no-such-program-anywhere"), None);
+    }
+
+    #[test]
+    fn jobs_in_the_lab_look_in_the_systems_directories_first() {
+        let path = lab_path();
+        let dirs: Vec<PathBuf> = std::env::split_paths(&path).take(EXTRA_DIRS.len()).collect();
+        assert_eq!(dirs, EXTRA_DIRS.iter().map(PathBuf::from).collect::<Vec<_>>());
     }
 
     #[test]

@@ -178,7 +178,7 @@ pub fn job_in_lab(arguments: &[&str]) -> io::Result<Job> {
     job.argv.extend(arguments.iter().map(Into::into));
     let mut path = programs.into_os_string();
     path.push(":");
-    path.push(system::search_path());
+    path.push(system::lab_path());
     job.env.insert("PATH".into(), path);
     job.env.insert("IPPRIV_LAB".into(), "1".into());
     job.mounts.insert("programs".into(), program.parent().map(Path::to_owned).unwrap_or_default());

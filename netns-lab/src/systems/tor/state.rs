@@ -130,7 +130,7 @@ fn bootstrap_in_lab(blueprint: &Blueprint, out: &Path, runner: &dyn Runner) -> R
     let text = serde_json::to_string(blueprint).map_err(|error| failed(&error))?;
     let mut job = Job::new([ours.as_os_str()]);
     job.argv.extend(["in-lab".into(), "tor-bootstrap".into(), text.into()]);
-    job.env.insert("PATH".into(), system::search_path());
+    job.env.insert("PATH".into(), system::lab_path());
     if let Some(cache) = kernel::cache_base() {
         job.env.insert("IPPRIV_CACHE".into(), cache.into());
     }
