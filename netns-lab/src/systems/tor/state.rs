@@ -13,8 +13,8 @@ use serde::{Deserialize, Serialize};
 use super::blueprint::Blueprint;
 use super::daemon::{Program, make_private};
 use super::{TorError, bootstrap};
-use crate::runner::{Clock, Job, Runner};
-use crate::{kernel, program, system};
+use crate::runner::{Clock, Runner};
+use crate::{kernel, program, scenario};
 
 /// Where its randomness starts.
 const SEED: u64 = 1;
@@ -126,14 +126,8 @@ fn dir_of(key: &str) -> Result<PathBuf, TorError> {
 
 fn bootstrap_in_lab(blueprint: &Blueprint, out: &Path, runner: &dyn Runner) -> Result<(), TorError> {
     let failed = |error: &dyn std::fmt::Display| TorError::Job(error.to_string());
-    let ours = program::path().map_err(|error| failed(&error))?;
     let text = serde_json::to_string(blueprint).map_err(|error| failed(&error))?;
-    let mut job = Job::new([ours.as_os_str()]);
-    job.argv.extend(["in-lab".into(), "tor-bootstrap".into(), text.into()]);
-    job.env.insert("PATH".into(), system::lab_path());
-    if let Some(cache) = kernel::cache_base() {
-        job.env.insert("IPPRIV_CACHE".into(), cache.into());
-    }
+    let mut job = scenario::job_in_lab(&["tor-bootstrap", &text]).map_err(|error| failed(&error))?;
     job.clock = Clock::Virtual { seed: SEED };
     job.limit = LIMIT;
     job.out_dir = Some(out.to_owned());
@@ -146,7 +140,10 @@ fn bootstrap_in_lab(blueprint: &Blueprint, out: &Path, runner: &dyn Runner) -> R
 
 fn copy_tree(from: &Path, to: &Path) -> Result<(), TorError> {
     make_private(to)?;
-    for entry in fs::read_dir(from).map_err(TorError::file("list", from))?.flatten() {
+    // Directories have an order of their own on every machine.
+    let mut entries: Vec<_> = fs::read_dir(from).map_err(TorError::file("list", from))?.flatten().collect();
+    entries.sort_by_key(fs::DirEntry::file_name);
+    for entry in entries {
         let (name, to) = (entry.file_name(), to.join(entry.file_name()));
         if LEFT.iter().any(|left| name == *left) {
             continue;
