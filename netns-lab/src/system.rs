@@ -128,6 +128,14 @@ pub fn search_path() -> OsString {
     std::env::join_paths(dirs).unwrap_or(user)
 }
 
+/// What the running system calls itself: its programs take part in everything in the lab.
+pub fn name() -> String {
+    let release = std::fs::read_to_string("/etc/os-release").unwrap_or_default();
+    let name = release.lines().find_map(|line| line.strip_prefix("PRETTY_NAME="));
+    let point = std::fs::read_to_string("/etc/debian_version").unwrap_or_default();
+    format!("{} {}", name.unwrap_or("unknown").trim_matches('"'), point.trim()).trim_end().to_owned()
+}
+
 /// The same for jobs in the lab: the system's directories, and of the user's only those that have a program of the
 /// lab that the system's lack. Looking for programs takes virtual time, so that results would depend on the user.
 pub fn lab_path() -> OsString {

@@ -124,8 +124,9 @@ pub(super) fn versions(
     found: Option<&Found>,
 ) -> Result<BTreeMap<String, String>, Box<dyn std::error::Error>> {
     let mut versions = BTreeMap::from([
-        ("kernel".to_owned(), kernel::ensure()?.version().to_string()),
+        ("kernel".to_owned(), kernel::ensure()?.build()?),
         ("ippriv".to_owned(), own_version(cargo::workspace())),
+        ("system".to_owned(), system::name()),
     ]);
     if let Some(found) = found {
         versions.extend(experiment::prepare(runner, found)?);

@@ -13,6 +13,8 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use aws_lc_rs::digest;
+
 use crate::system;
 
 pub use build::{build, ensure};
@@ -45,6 +47,16 @@ impl Kernel {
     /// The version of its source.
     pub fn version(&self) -> &Version {
         &self.version
+    }
+
+    /// Its version and twelve digits of its SHA-256: kernels of which this is equal do the same in virtual time.
+    ///
+    /// # Errors
+    /// It cannot be read.
+    pub fn build(&self) -> io::Result<String> {
+        let sum = digest::digest(&digest::SHA256, &std::fs::read(self.path())?);
+        let digits: String = sum.as_ref().iter().take(6).map(|octet| format!("{octet:02x}")).collect();
+        Ok(format!("{} {digits}", self.version))
     }
 
     fn is_whole(&self) -> bool {
