@@ -215,7 +215,7 @@ fn same_seed_same_bytes(runner: &dyn Runner) -> Result<Tally, Box<dyn std::error
 
 /// Points of the results in docs/results, run again, have to give the same samples.
 fn same_results(runner: &dyn Runner) -> Result<Tally, Box<dyn std::error::Error>> {
-    println!("── results: a point of each system of each experiment in docs/results, run again");
+    println!("── results: a point of ours and one of Tor's of each experiment in docs/results, run again");
     let library = super::run::library();
     let versions = super::run::versions(runner, None)?;
     let mut tally = Tally::default();
