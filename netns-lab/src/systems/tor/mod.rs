@@ -1,8 +1,8 @@
 //! Tor as the distribution has it, in a private network: every relay of the topology a relay of Tor's, and one client
 //! for each circuit, held to its hops.
 //!
-//! Everything that would make one measurement unlike another is pinned ([`torrc`]); what is left to choose is in
-//! [`Settings`]. Networks are bootstrapped once and start from their kept state ([`state`]).
+//! Everything that would make one measurement unlike another is pinned (`torrc`); what is left to choose is in
+//! [`Settings`]. Networks are bootstrapped once and start from their kept state (`state`).
 
 mod blueprint;
 mod bootstrap;
