@@ -121,7 +121,7 @@ fn download(socks: SocketAddr, target: SocketAddr) -> std::io::Result<(Duration,
     if reply[1] != 0 {
         return Err(std::io::Error::other(format!("the proxy refused with {}", reply[1])));
     }
-    write!(stream, "GET /{BYTES} HTTP/1.1\r\n\r\n")?;
+    write!(stream, "GET /{BYTES} HTTP/1.1\r\nConnection: close\r\n\r\n")?;
     let mut answer = Vec::new();
     stream.read_to_end(&mut answer)?;
     Ok((begun.elapsed(), answer))
