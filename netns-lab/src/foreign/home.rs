@@ -17,7 +17,7 @@ mount -t overlay bundle -o ro,lowerdir="$bundle/usr:/usr" /usr
 mount -t overlay etc -o ro,lowerdir="$home/etc:/etc" /etc
 for dir in swanctl strongswan.d ipsec.d; do [ ! -d "$home/etc/$dir" ] || mount --bind "$home/etc/$dir" "/etc/$dir"; done
 [ ! -d "$home/nss" ] || { mkdir -p /var/lib/ipsec/nss; mount --bind "$home/nss" /var/lib/ipsec/nss; }
-mount --bind /run/lab "$home/run/lab"
+mount --rbind /run/lab "$home/run/lab"
 mount --rbind "$home/run" /run
 exec "$@""#;
 /// Its name in the home.

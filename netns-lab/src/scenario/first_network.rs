@@ -23,7 +23,9 @@ pub(super) const ALL: &[Scenario] = &[Scenario {
 const OPERATOR: (&str, &str) = ("operator", "server");
 const START: Duration = Duration::from_secs(5);
 /// What each host has for itself; everything else it shares with the others.
-const OWN: &str = "mkdir -p /etc/ippriv; for own in /etc/ippriv /run /var/lib; do mount -t tmpfs -o mode=0755 own $own; done; \
+const OWN: &str = "mkdir -p /etc/ippriv; keep=$(mktemp -d); mount --rbind /run/lab $keep; \
+    for own in /etc/ippriv /run /var/lib; do mount -t tmpfs -o mode=0755 own $own; done; \
+    mkdir /run/lab; mount --rbind $keep /run/lab; \
      echo has its own; exec sleep 100000";
 
 fn run(verdicts: &mut Verdicts) -> Result<(), Box<dyn Error>> {
