@@ -270,7 +270,7 @@ fn samples(finished: &Finished) -> Result<Vec<Sample>, String> {
     said.lines().map(read).collect()
 }
 
-/// The versions in the order of a manifest, and which point each system's name stands for.
+/// The names of the systems that an experiment compares.
 #[must_use]
 pub fn systems(found: &Found) -> Vec<String> {
     let axis = found.experiment.axes.iter().find(|axis| axis.name == SYSTEM);
