@@ -1,6 +1,5 @@
 //! Other people's IKE daemons as nodes of the lab: strongSwan and libreswan as the distribution has them.
 
-mod bundle;
 mod home;
 mod libreswan;
 pub mod relays;
@@ -13,9 +12,9 @@ use std::time::Duration;
 use ippriv::network::export::{BadPairPsk, Unsupported};
 use ippriv::network::{BadKey, BadPsk};
 
+use crate::bundle::{Bundle, BundleError, LIBRESWAN, OPENVPN, STRONGSWAN, TSHARK, WIREGUARD};
 use crate::net::{NetError, Node};
 
-pub use bundle::{Bundle, BundleError, LIBRESWAN, OPENVPN, STRONGSWAN, TOR, TSHARK, WIREGUARD};
 pub use home::File;
 pub use libreswan::{KeyKind, Libreswan, LibreswanKeys};
 pub use sas::{ChildSa, IkeSa};

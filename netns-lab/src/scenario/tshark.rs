@@ -5,9 +5,10 @@ use std::error::Error;
 use std::time::Duration;
 
 use super::{Lab, Scenario, Verdicts};
+use crate::bundle::TSHARK;
 use crate::capture::Captures;
 use crate::daemons::{CircuitPlan, Daemons, Plan};
-use crate::foreign::{self, TSHARK};
+use crate::foreign;
 use crate::program;
 use crate::topology::Topology;
 

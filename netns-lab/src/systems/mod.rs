@@ -22,7 +22,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::foreign::{OPENVPN, WIREGUARD};
+use crate::bundle::{OPENVPN, WIREGUARD};
 use crate::net::Net;
 use crate::runner::Runner;
 use crate::topology::Topology;

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::legs::{self, Between, End, Leg};
 use super::{Outcome, Place, Running, host};
-use crate::foreign::OPENVPN;
+use crate::bundle::OPENVPN;
 
 /// What can be set.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]

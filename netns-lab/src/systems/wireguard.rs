@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 
 use super::host::{self, Undo};
 use super::{Outcome, Place, Running, Way};
-use crate::foreign::WIREGUARD;
+use crate::bundle::WIREGUARD;
 use crate::net::Node;
 
 /// What can be set.

@@ -10,7 +10,7 @@ use std::time::Duration;
 use super::TorError;
 use super::control::Control;
 use super::torrc::CONTROL;
-use crate::foreign::TOR;
+use crate::bundle::TOR;
 use crate::net::{Background, Node, spawn_in_lab};
 
 /// How often a Tor is asked whether it is there yet.

@@ -20,7 +20,7 @@ use std::process::ExitStatus;
 use std::time::Duration;
 
 use super::{Circuit, Outcome, Place, Running};
-use crate::foreign::{BundleError, TOR};
+use crate::bundle::{BundleError, TOR};
 use crate::net::NetError;
 use crate::runner::Runner;
 use crate::topology::Topology;

@@ -120,7 +120,7 @@ impl State {
 }
 
 fn dir_of(key: &str) -> Result<PathBuf, TorError> {
-    let base = kernel::cache_base().ok_or(crate::foreign::BundleError::NoCache)?;
+    let base = kernel::cache_base().ok_or(crate::bundle::BundleError::NoCache)?;
     Ok(base.join("tor").join(key))
 }
 

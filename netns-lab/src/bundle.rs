@@ -2,7 +2,7 @@
 //!
 //! Installing them would start services, make users, replace each other (libreswan and strongSwan exclude one
 //! another) and upgrade what is installed. Unpacked, they need no root, and the host stays as it is; a daemon sees
-//! them laid over `/usr` in a mount namespace of its own ([`Home`](super::Home)).
+//! them laid over `/usr` in a mount namespace of its own ([`foreign`](crate::foreign)).
 
 use std::{
     ffi::OsStr,
@@ -50,6 +50,25 @@ pub const WIREGUARD: Bundle =
 
 /// OpenVPN.
 pub const OPENVPN: Bundle = Bundle { name: "openvpn", packages: &["openvpn"], witness: "usr/sbin/openvpn" };
+
+/// What keeps a machine busy in several ways: the program that the paper of 2008 used.
+pub const STRESS: Bundle = Bundle { name: "stress", packages: &["stress"], witness: "usr/bin/stress" };
+
+/// The emulator of a processor that counts instructions, with the firmware that it starts.
+pub const QEMU: Bundle = Bundle {
+    name: "qemu",
+    packages: &["qemu-system-x86", "qemu-system-data", "seabios"],
+    witness: "usr/bin/qemu-system-x86_64",
+};
+
+/// The distribution's kernel with its modules, and the program that loads them, as Debian 12 has them beside its own
+/// kernel, which is older than what we support.
+pub const KERNEL_6_12: Bundle =
+    Bundle { name: "linux-6.12", packages: &["linux-image-6.12-amd64", "kmod"], witness: "boot" };
+
+/// The same where the distribution's own kernel is new enough.
+pub const KERNEL: Bundle =
+    Bundle { name: "linux", packages: &["linux-image-amd64", "kmod"], witness: "boot" };
 
 /// Why a bundle is not there.
 #[derive(Debug, thiserror::Error)]
@@ -113,10 +132,16 @@ impl Bundle {
     /// [`BundleError::Absent`] when it is not.
     pub fn root(&self) -> Result<PathBuf, BundleError> {
         let dir = self.dir()?;
-        if dir.join(self.witness).is_file() {
+        if dir.join(self.witness).exists() {
             return Ok(dir);
         }
         Err(BundleError::Absent { name: self.name, dir })
+    }
+
+    /// The file that is there when all is, below its root directory.
+    #[must_use]
+    pub const fn witness(&self) -> &'static str {
+        self.witness
     }
 
     /// Unpacks it unless it is there. Uses the package lists that apt has, or else fetches lists of its own;
@@ -176,7 +201,7 @@ impl Bundle {
             run(Command::new("dpkg-deb").arg("-x").arg(archive.path()).arg(&root))?;
         }
         merge_usr(&root)?;
-        if !root.join(self.witness).is_file() {
+        if !root.join(self.witness).exists() {
             return Err(BundleError::NoWitness { witness: self.witness, packages });
         }
         Ok(root)
