@@ -2,6 +2,7 @@
 //! captures, and what is tried on them.
 
 pub mod bench;
+pub mod bundle;
 pub mod capture;
 pub mod daemons;
 pub mod deal;
@@ -16,6 +17,7 @@ pub mod report;
 pub mod runner;
 pub mod scenario;
 pub mod soak;
+pub mod stock;
 pub mod system;
 pub mod systems;
 pub mod topology;

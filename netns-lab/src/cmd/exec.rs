@@ -8,7 +8,7 @@ use std::{
     time::Duration,
 };
 
-use ippriv_lab::runner::{self, Choice, Clock, Job, Streams};
+use ippriv_lab::runner::{self, Choice, Job, Streams};
 
 use crate::Outcome;
 
@@ -50,7 +50,7 @@ pub(crate) struct Args {
 }
 
 pub(crate) fn run(args: Args) -> Outcome {
-    let clock = if args.virtual_time { Clock::Virtual { seed: args.seed } } else { Clock::Real };
+    let clock = args.runner.clock(args.virtual_time.then_some(args.seed));
     let runner = runner::choose(args.runner, clock)?;
     let mut job = Job::new(args.program);
     job.env = args.env.into_iter().map(|(name, value)| (name.into(), value.into())).collect();

@@ -5,9 +5,10 @@ use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode, Stdio};
 
-use ippriv_lab::experiment::{self, Found, Library, Options};
+use ippriv_lab::experiment::{self, Found, Library, Options, Time};
 use ippriv_lab::kernel;
 use ippriv_lab::runner::{self, Choice, Clock, Runner};
+use ippriv_lab::stock::Stock;
 use ippriv_lab::system;
 use serde_json::{Value, json};
 
@@ -17,7 +18,7 @@ use crate::Outcome;
 /// Where results go unless something else is said, below the workspace.
 const RESULTS: &str = "target/lab/results";
 
-/// Runs an experiment in virtual time: the same on every machine.
+/// Runs an experiment: in virtual time, the same on every machine, or on a processor that counts instructions.
 #[derive(clap::Args)]
 pub(crate) struct Run {
     /// Its name (see `cargo lab list`), or a file.
@@ -75,8 +76,13 @@ pub(crate) fn run(args: &Run) -> Outcome {
     found.experiment.plan(&found.path.display().to_string())?;
     system::ensure(system::LAB)?;
     cargo::build_commands()?;
-    let runner = runner::choose(Choice::Uml, Clock::Virtual { seed: 1 })?;
-    let versions = versions(runner.as_ref(), Some(&found))?;
+    // What systems keep from one run to the next is made in virtual time, whatever the points see.
+    let lab = runner::choose(Choice::Uml, Clock::Virtual { seed: 1 })?;
+    let versions = versions(lab.as_ref(), Some(&found))?;
+    let runner = match found.experiment.time {
+        Time::Virtual => lab,
+        Time::Instructions => runner::choose(Choice::Qemu, Clock::Instructions)?,
+    };
     let options = Options {
         quick: args.quick,
         jobs: args.jobs.map_or(cores, usize::from),
@@ -129,6 +135,9 @@ pub(super) fn versions(
         ("system".to_owned(), system::name()),
     ]);
     if let Some(found) = found {
+        if found.experiment.time == Time::Instructions {
+            versions.extend(Stock::ensure()?.versions());
+        }
         versions.extend(experiment::prepare(runner, found)?);
     }
     Ok(versions)

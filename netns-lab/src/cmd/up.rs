@@ -51,7 +51,7 @@ pub(crate) struct Shell {
 }
 
 pub(crate) fn up(args: Up) -> Outcome {
-    let clock = if args.virtual_time { Clock::Virtual { seed: args.seed } } else { Clock::Real };
+    let clock = args.runner.clock(args.virtual_time.then_some(args.seed));
     open(&args.file, args.runner, clock, Streams::Inherit, args.command)
 }
 

@@ -29,6 +29,9 @@ pub struct Experiment {
     pub systems: Map<String, Value>,
     /// What clients do.
     pub workload: Value,
+    /// Whose time it is.
+    #[serde(default, skip_serializing_if = "Time::is_virtual")]
+    pub time: Time,
     /// What is varied: every combination is a point, the last axis varying fastest. The axis `system` is always
     /// there.
     pub axes: Vec<Axis>,
@@ -57,6 +60,25 @@ pub struct Experiment {
     pub quick: Quick,
     /// The figures of its page.
     pub plots: Vec<Plot>,
+}
+
+/// Whose time a point sees.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Time {
+    /// That of the modelled network: computing takes none, and the same seed gives the same samples.
+    #[default]
+    Virtual,
+    /// That of a processor that executes 10^9 instructions a second, with the distribution's own kernel: computing
+    /// takes as long as it takes instructions.
+    Instructions,
+}
+
+impl Time {
+    #[expect(clippy::trivially_copy_pass_by_ref, reason = "what serde calls")]
+    fn is_virtual(&self) -> bool {
+        *self == Self::Virtual
+    }
 }
 
 /// Something that is varied.
@@ -96,6 +118,9 @@ pub struct Answer {
     pub says: String,
 }
 
+/// The x axis on which each of a point's samples has a place by what it is of, such as a node, or `t=5` for a time.
+pub const OF: &str = "of";
+
 /// A figure of the experiment's page.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -107,7 +132,7 @@ pub struct Plot {
     /// How.
     #[serde(default)]
     pub kind: PlotKind,
-    /// The axis whose values are on the x axis (lines, bars), or whose values are the groups of a `cdf`'s curves in
+    /// The axis whose values are on the x axis (lines, bars; or [`OF`] for whatever has samples), or whose values are the groups of a `cdf`'s curves in
     /// place of `series`.
     #[serde(default)]
     pub x: Option<String>,
@@ -147,7 +172,8 @@ pub enum PlotKind {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Measure {
-    /// [`Sample::of`](crate::workload::Sample::of).
+    /// [`Sample::of`](crate::workload::Sample::of); empty where that is on the x axis.
+    #[serde(default)]
     pub of: String,
     /// [`Sample::what`](crate::workload::Sample::what).
     pub what: String,

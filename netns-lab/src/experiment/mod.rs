@@ -12,7 +12,7 @@ mod star;
 mod store;
 mod substitute;
 
-pub use file::{Answer, Axis, Experiment, FileError, Measure, Plot, PlotKind, Quick};
+pub use file::{Answer, Axis, Experiment, FileError, Measure, OF, Plot, PlotKind, Quick, Time};
 pub use library::{Found, Library, LibraryError};
 pub use manifest::{Manifest, PointRecord, PointState};
 pub use plan::{Planned, text};

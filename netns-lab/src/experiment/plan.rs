@@ -6,7 +6,7 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 
-use super::file::{Axis, Experiment, FileError};
+use super::file::{Axis, Experiment, FileError, OF, Plot, PlotKind};
 use super::point::Point;
 use super::star::{Random, Star};
 use super::substitute::{Values, is_name, substitute};
@@ -150,10 +150,9 @@ impl Experiment {
         let known = |name: &String| self.axes.iter().any(|axis| axis.name == *name);
         let named = self.except.iter().flat_map(BTreeMap::keys);
         let named = named.chain(self.quick.axes.keys()).chain(self.derived.keys());
-        let plotted = self
-            .plots
-            .iter()
-            .flat_map(|plot| plot.series.iter().chain(&plot.x).chain(&plot.panels).chain(plot.only.keys()));
+        let plotted = self.plots.iter().flat_map(|plot| {
+            plot.series.iter().chain(along(plot)).chain(&plot.panels).chain(plot.only.keys())
+        });
         match named.chain(plotted).find(|name| !known(name)) {
             Some(name) => Err(format!("found `{name}` used, expected an axis of that name")),
             None => Ok(()),
@@ -245,6 +244,11 @@ fn check_nodes(point: &Point, network: &Topology) -> Result<(), (&'static str, S
         Some(name) => Err(unknown("servers", name)),
         None => Ok(()),
     }
+}
+
+/// The axis of the experiment that is a plot's x axis.
+fn along(plot: &Plot) -> Option<&String> {
+    plot.x.as_ref().filter(|axis| *axis != OF || plot.kind == PlotKind::Cdf)
 }
 
 #[cfg(test)]

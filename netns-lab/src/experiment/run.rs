@@ -8,7 +8,7 @@ use std::sync::PoisonError;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use super::file::{Experiment, FileError};
+use super::file::{Experiment, FileError, Time};
 use super::library::Found;
 use super::manifest::{Manifest, PointRecord, PointState};
 use super::plan::{Planned, SYSTEM, text};
@@ -134,6 +134,7 @@ pub fn prepare(runner: &dyn Runner, found: &Found) -> Result<BTreeMap<String, St
         }
         over.push(needs);
         let prepared = || -> systems::Outcome<_> {
+            point.workload.prepare()?;
             point.system.prepare(&Topology::parse("topology", &point.topology)?, runner)?;
             point.system.versions()
         };
@@ -242,7 +243,10 @@ pub(super) fn run_point(
 ) -> io::Result<(Result<Vec<Sample>, String>, Duration)> {
     let mut job = scenario::job_in_lab(&["point"])?;
     job.stdin = serde_json::to_vec(point)?;
-    job.clock = Clock::Virtual { seed: point.seed };
+    job.clock = match experiment.time {
+        Time::Virtual => Clock::Virtual { seed: point.seed },
+        Time::Instructions => Clock::Instructions,
+    };
     job.limit = Duration::from_secs(experiment.limit_s);
     job.memory_mib = experiment.memory_mib;
     Ok(match runner.run(&job) {

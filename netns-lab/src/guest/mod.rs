@@ -1,5 +1,7 @@
 //! The guest's first process: it makes the guest look like a host, runs the job's program, and ends the guest.
 
+mod disk;
+mod modules;
 mod mounts;
 mod output;
 
@@ -18,6 +20,8 @@ use rustix::{
     system::RebootCommand,
 };
 
+pub(crate) use disk::mounted as disk;
+
 use crate::runner::{GUEST_VARIABLE, GuestJob, JobDir};
 
 /// Where a job's output directory is in the guest.
@@ -35,6 +39,8 @@ pub enum Machine {
     Uml,
     /// Namespaces of the running kernel.
     Native,
+    /// The distribution's kernel in the emulator.
+    Qemu,
 }
 
 impl Machine {
@@ -51,6 +57,7 @@ impl Machine {
         match name.to_str()? {
             crate::runner::UML => Some(Self::Uml),
             crate::runner::NATIVE => Some(Self::Native),
+            crate::runner::QEMU => Some(Self::Qemu),
             _ => None,
         }
     }
@@ -86,7 +93,7 @@ pub fn init(machine: Machine) -> io::Result<()> {
     }
     match machine {
         Machine::Native => Ok(()),
-        Machine::Uml => {
+        Machine::Uml | Machine::Qemu => {
             rustix::fs::sync();
             Ok(rustix::system::reboot(RebootCommand::PowerOff)?)
         }
@@ -104,6 +111,9 @@ fn run_job(machine: Machine) -> io::Result<i32> {
     let dir = JobDir::at(JOB_DIR);
     let job: GuestJob = dir.get_json("job")?;
     mounts::host_like(machine, job.out_dir.as_deref(), &job.mounts)?;
+    if machine == Machine::Qemu {
+        modules::load_by_name()?;
+    }
     rustix::system::sethostname(HOST_NAME)?;
     raise_open_files()?;
     loopback_up()?;

@@ -14,7 +14,7 @@ use rustix::{
 };
 
 use super::{Machine, OUT_DIR, within};
-use crate::runner::MOUNTS;
+use crate::runner::{JOB_TAG, MOUNTS, OUT_TAG};
 
 /// Directories that programs write to: the host's files with memory above.
 const OVERLAYS: &[&str] = &["/etc", "/var", "/tmp", "/root", "/home", "/srv", "/opt"];
@@ -29,6 +29,9 @@ pub(super) fn job_dir(machine: Machine, at: &str) -> io::Result<()> {
     let handle = (machine == Machine::Native).then(|| fs::File::open(&dir)).transpose()?;
     mount_new("run", "/run", "tmpfs", c"mode=755")?;
     fs::create_dir_all(at)?;
+    if machine == Machine::Qemu {
+        return mount_shared(JOB_TAG, Path::new(at));
+    }
     match handle {
         // The lab kernel's hostfs looks paths up as the kernel's own process on the host.
         None => mount_new("job", at, "hostfs", c"/proc/self/cwd/."),
@@ -46,7 +49,10 @@ pub(super) fn host_like(
     out_dir: Option<&Path>,
     mounts: &BTreeMap<String, PathBuf>,
 ) -> io::Result<()> {
-    if let Some(host) = out_dir {
+    if machine == Machine::Qemu && out_dir.is_some() {
+        fs::create_dir_all(OUT_DIR)?;
+        mount_shared(OUT_TAG, Path::new(OUT_DIR))?;
+    } else if let Some(host) = out_dir {
         mount_host(machine, host, Path::new(OUT_DIR), MountFlags::empty())?;
     }
     for (name, host) in mounts {
@@ -57,7 +63,7 @@ pub(super) fn host_like(
     }
     mount_new("sys", "/sys", "sysfs", c"")?;
     match machine {
-        Machine::Uml => devices()?,
+        Machine::Uml | Machine::Qemu => devices()?,
         Machine::Native => mount_new("shm", "/dev/shm", "tmpfs", c"mode=1777")?,
     }
     for dir in OVERLAYS.iter().filter(|dir| Path::new(dir).is_dir()) {
@@ -68,6 +74,12 @@ pub(super) fn host_like(
         read_only(Path::new("/"))?;
     }
     Ok(())
+}
+
+/// Mounts a directory that the emulator shares; both sides see at once what the other writes.
+fn mount_shared(tag: &str, at: &Path) -> io::Result<()> {
+    let options = c"trans=virtio,version=9p2000.L,cache=none,msize=512000";
+    mount(tag, at, "9p", MountFlags::empty(), options).map_err(|error| within("mount", at)(error.into()))
 }
 
 /// Makes a mount read-only. A user namespace may only do so keeping the restrictions it has.
@@ -91,7 +103,7 @@ fn mount_host(machine: Machine, host: &Path, at: &Path, flags: MountFlags) -> io
     fs::create_dir_all(at)?;
     let mounted = match machine {
         Machine::Uml => mount("host", at, "hostfs", flags, c_string(host.as_os_str().as_bytes())?.as_c_str()),
-        Machine::Native => mount_bind(host, at),
+        Machine::Native | Machine::Qemu => mount_bind(host, at),
     };
     mounted.map_err(|error| within("mount", host)(error.into()))?;
     if machine == Machine::Native && flags.contains(MountFlags::RDONLY) { read_only(at) } else { Ok(()) }

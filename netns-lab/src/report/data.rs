@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 
-use crate::experiment::{Manifest, PointRecord};
+use crate::experiment::{Axis, Manifest, OF, PointRecord};
 use crate::workload::Sample;
 
 /// A result that was read.
@@ -16,6 +16,8 @@ pub struct Measured {
     pub manifest: Manifest,
     /// Its samples, in the order of the file.
     pub rows: Vec<Row>,
+    /// What they are of, as an axis: in the order of the file, and times as their seconds.
+    pub(super) places: Axis,
 }
 
 /// A sample and the point it is of.
@@ -74,7 +76,20 @@ impl Measured {
         let manifest = serde_json::from_str(&text).map_err(|source| ReadError::Manifest { path, source })?;
         let (path, text) = read("samples.csv")?;
         let rows = rows(&manifest, &text).map_err(|(line, what)| ReadError::Samples { path, line, what })?;
-        Ok(Self { manifest, rows })
+        Ok(Self::new(manifest, rows))
+    }
+
+    /// A result of these samples.
+    pub(super) fn new(manifest: Manifest, rows: Vec<Row>) -> Self {
+        let mut names: Vec<&str> = Vec::new();
+        for row in &rows {
+            if !names.contains(&row.sample.of.as_str()) {
+                names.push(&row.sample.of);
+            }
+        }
+        let places =
+            Axis { name: OF.to_owned(), label: None, values: names.into_iter().map(place).collect() };
+        Self { manifest, rows, places }
     }
 
     /// The value of an axis at a point, or what is fixed by that name.
@@ -96,6 +111,12 @@ impl Measured {
 #[must_use]
 pub(super) fn text(value: &Value) -> String {
     value.as_str().map_or_else(|| value.to_string(), str::to_owned)
+}
+
+/// What a sample is of, as a place on an axis: `t=5` is the number.
+pub(super) fn place(of: &str) -> Value {
+    let time: Option<f64> = of.strip_prefix("t=").and_then(|seconds| seconds.parse().ok());
+    time.map_or_else(|| of.into(), Value::from)
 }
 
 fn rows(manifest: &Manifest, csv: &str) -> Result<Vec<Row>, (u64, String)> {

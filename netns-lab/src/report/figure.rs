@@ -4,10 +4,11 @@ use std::collections::BTreeMap;
 
 use serde_json::Value;
 
-use super::data::{Measured, text};
+use super::data::{Measured, place, text};
 use super::stats::Summary;
 use super::style::{self, Style};
-use crate::experiment::{Axis, Plot, PlotKind, PointRecord, PointState};
+use crate::experiment::{Axis, OF, Plot, PlotKind, PointRecord, PointState};
+use crate::workload::Sample;
 
 /// A figure without its looks.
 #[derive(Clone, Debug, PartialEq)]
@@ -129,8 +130,11 @@ impl<'a> Figure<'a> {
         let cell = |panel: &Option<(&str, &Value)>, series: &Series<'_>, x: &Option<&Value>| {
             let wanted = panel.iter().chain(&series.values).copied().chain(x_axis.zip(*x));
             let wanted: Vec<(&str, &Value)> = wanted.collect();
-            cell(samples.iter().filter(|(point, _)| {
-                wanted.iter().all(|(axis, value)| measured.value(point, axis) == Some(*value))
+            cell(samples.iter().filter(|sample| {
+                wanted.iter().all(|(axis, value)| match *axis {
+                    OF => sample.place == **value,
+                    _ => measured.value(sample.point, axis) == Some(*value),
+                })
             }))
         };
         let mut panels: Vec<Panel<'a>> = Vec::new();
@@ -191,14 +195,18 @@ impl<'a> Figure<'a> {
     }
 }
 
-/// A sample's point and value.
-type Valued<'a> = (&'a PointRecord, f64);
+/// A sample's point, what it is of, and its value.
+struct Valued<'a> {
+    point: &'a PointRecord,
+    place: Value,
+    value: f64,
+}
 
 /// The samples of one place: those of a repetition count as one figure, their mean.
-fn cell<'s>(samples: impl Iterator<Item = &'s Valued<'s>>) -> Option<Cell> {
+fn cell<'s, 'a: 's>(samples: impl Iterator<Item = &'s Valued<'a>>) -> Option<Cell> {
     let mut all = Vec::new();
     let mut by_point: BTreeMap<(usize, u32), Vec<f64>> = BTreeMap::new();
-    for (point, value) in samples {
+    for Valued { point, value, .. } in samples {
         all.push(*value);
         by_point.entry((point.point, point.rep)).or_default().push(*value);
     }
@@ -235,6 +243,9 @@ struct Axes<'a> {
 
 impl<'a> Axes<'a> {
     fn find(self, name: &str) -> Result<&'a Axis, FigureError> {
+        if name == OF {
+            return Ok(&self.measured.places);
+        }
         let axes = &self.measured.manifest.experiment.axes;
         axes.iter().find(|axis| axis.name == name).ok_or_else(|| FigureError::NoAxis {
             plot: self.plot.name.clone(),
@@ -250,7 +261,19 @@ impl<'a> Axes<'a> {
     }
 
     fn wants(self, axis: &str, value: &Value) -> bool {
+        if axis == OF {
+            let mut rows = self.measured.rows.iter();
+            return rows.any(|row| self.shows(&row.sample) && place(&row.sample.of) == *value);
+        }
         self.plot.only.get(axis).is_none_or(|values| values.contains(value))
+    }
+
+    /// Whether the plot is of such samples.
+    fn shows(self, sample: &Sample) -> bool {
+        let measure = &self.plot.y;
+        let anything = measure.of.is_empty() && self.plot.x.as_deref() == Some(OF);
+        (anything || sample.of == measure.of)
+            && (&sample.what, &sample.stat) == (&measure.what, &measure.stat)
     }
 
     /// The points that the plot wants.
@@ -267,15 +290,12 @@ impl<'a> Axes<'a> {
 
     /// The unit of the samples that the plot wants, and the samples with their points.
     fn samples(self) -> Result<(String, Vec<Valued<'a>>), FigureError> {
-        let measure = &self.plot.y;
         let mut unit: Option<&str> = None;
         let mut samples = Vec::new();
         for row in &self.measured.rows {
             let sample = &row.sample;
             let Some(point) = self.measured.manifest.points.get(row.at) else { continue };
-            if (&sample.of, &sample.what, &sample.stat) != (&measure.of, &measure.what, &measure.stat)
-                || !self.has(point)
-            {
+            if !self.shows(sample) || !self.has(point) {
                 continue;
             }
             match unit {
@@ -288,7 +308,7 @@ impl<'a> Axes<'a> {
                 }
                 _ => unit = Some(&sample.unit),
             }
-            samples.push((point, sample.value));
+            samples.push(Valued { point, place: place(&sample.of), value: sample.value });
         }
         // A ratio is a plain number.
         Ok((unit.filter(|unit| *unit != "1").unwrap_or_default().to_owned(), samples))
@@ -351,6 +371,10 @@ impl<'a> Axes<'a> {
     }
 
     fn label(self, axis: &str) -> String {
+        if axis == OF {
+            let are_times = self.values(axis).iter().all(|place| place.is_number());
+            return if are_times { "time (s)" } else { "" }.to_owned();
+        }
         let label = self.find(axis).ok().and_then(|axis| axis.label.clone());
         label.unwrap_or_else(|| axis.replace('_', " "))
     }

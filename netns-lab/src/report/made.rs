@@ -131,7 +131,7 @@ pub(super) fn run(
             .into(),
         points,
     };
-    Measured { manifest, rows }
+    Measured::new(manifest, rows)
 }
 
 /// Writes a result as the runner does.

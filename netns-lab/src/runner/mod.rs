@@ -3,19 +3,23 @@
 mod files;
 mod keeper;
 mod native;
+mod qemu;
 mod session;
 mod uml;
 
 use std::{collections::BTreeMap, ffi::OsString, io, path::PathBuf, process::ExitStatus, time::Duration};
 
+use crate::stock::{Stock, StockError};
 use crate::{kernel, system};
 
 pub use keeper::keep;
 pub use native::Native;
+pub use qemu::Qemu;
 pub use uml::Uml;
 
 pub(crate) use files::{GuestJob, JobDir, MARK_PREFIX};
 pub(crate) use native::MACHINE as NATIVE;
+pub(crate) use qemu::{JOB_TAG, MACHINE as QEMU, MODPROBE, MODULES_VARIABLE, OUT_TAG};
 pub(crate) use uml::MACHINE as UML;
 
 /// The environment variable, set for the guest's first process, that says which machine it boots.
@@ -38,6 +42,9 @@ pub enum Clock {
         /// Where the guest's randomness starts.
         seed: u64,
     },
+    /// That of a processor that executes 10^9 instructions a second, whatever they are; where there is nothing to
+    /// execute, time passes as on the host.
+    Instructions,
 }
 
 /// Where a job's input and output go.
@@ -134,6 +141,15 @@ pub enum RunError {
     /// CPU marks were asked of the running kernel.
     #[error("CPU marks need the lab kernel; natively the lab's share of the kernel's time is not known")]
     NativeMarks,
+    /// Another clock was asked of the emulator, or its own of another runner.
+    #[error("time by instructions is what the runner `qemu` has, and no other")]
+    OnlyInstructions,
+    /// A terminal was asked of the emulator.
+    #[error("the runner `qemu` has no terminal for its programs")]
+    NoTerminal,
+    /// There is nothing to boot in the emulator.
+    #[error(transparent)]
+    Stock(#[from] StockError),
     /// The job names no program.
     #[error("the job names no program")]
     NoProgram,
@@ -186,12 +202,28 @@ pub enum Choice {
     Native,
     /// The lab kernel, built when there is none.
     Uml,
+    /// The distribution's own kernel on an emulated processor that counts instructions; slow.
+    Qemu,
+}
+
+impl Choice {
+    /// The clock of a job whose user chose so: virtual with a seed, or else what the runner has.
+    #[must_use]
+    pub fn clock(self, virtual_seed: Option<u64>) -> Clock {
+        match (virtual_seed, self) {
+            (Some(seed), _) => Clock::Virtual { seed },
+            (None, Self::Qemu) => Clock::Instructions,
+            (None, _) => Clock::Real,
+        }
+    }
 }
 
 /// The runner for `choice` and for a job that sees `clock`.
 pub fn choose(choice: Choice, clock: Clock) -> Result<Box<dyn Runner>, RunError> {
     system::ensure(system::RUNNER)?;
     match (choice, clock) {
+        (Choice::Qemu | Choice::Auto, Clock::Instructions) => Ok(Box::new(Qemu::new(Stock::ensure()?))),
+        (Choice::Qemu, _) | (_, Clock::Instructions) => Err(RunError::OnlyInstructions),
         (Choice::Native, Clock::Virtual { .. }) => Err(RunError::NativeVirtual),
         (Choice::Native, Clock::Real) => Ok(Box::new(Native)),
         (Choice::Auto, Clock::Real) if kernel::probe::is_complete() => Ok(Box::new(Native)),

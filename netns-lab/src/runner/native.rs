@@ -18,8 +18,10 @@ impl Runner for Native {
     }
 
     fn run(&self, job: &Job) -> Result<Finished, RunError> {
-        if job.clock != Clock::Real {
-            return Err(RunError::NativeVirtual);
+        match job.clock {
+            Clock::Real => {}
+            Clock::Virtual { .. } => return Err(RunError::NativeVirtual),
+            Clock::Instructions => return Err(RunError::OnlyInstructions),
         }
         if job.cpu_marks {
             return Err(RunError::NativeMarks);
@@ -41,6 +43,6 @@ impl Runner for Native {
         .map(OsString::from)
         .into();
         argv.extend([session::guest_word(MACHINE), program.into()]);
-        session::run(job, session::Boot { argv, env: Vec::new() })
+        session::run(job, session::Boot { argv, env: Vec::new(), disk: None })
     }
 }

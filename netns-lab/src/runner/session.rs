@@ -27,6 +27,8 @@ const LAST_LINES: usize = 12;
 pub(super) struct Boot {
     pub(super) argv: Vec<OsString>,
     pub(super) env: Vec<(OsString, OsString)>,
+    /// The name and the size in octets of an empty file in the job's directory, for the machine's disk.
+    pub(super) disk: Option<(&'static str, u64)>,
 }
 
 /// Runs `job` in the machine that `boot` starts.
@@ -78,6 +80,9 @@ impl Session {
         };
         dir.put_json("job", &guest)?;
         dir.put("stdin", &job.stdin)?;
+        if let Some((name, octets)) = boot.disk {
+            File::create(dir.file(name))?.set_len(octets)?;
+        }
         let mut env = boot.env;
         env.push(("PATH".into(), system::search_path()));
         dir.put_json("machine", &Machine { argv: boot.argv, env, terminal })

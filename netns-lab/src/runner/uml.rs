@@ -39,12 +39,16 @@ impl Runner for Uml {
     }
 
     fn run(&self, job: &Job) -> Result<Finished, RunError> {
+        if job.clock == Clock::Instructions {
+            return Err(RunError::OnlyInstructions);
+        }
         let program = program::path().map_err(RunError::host("find the lab's program"))?;
         session::run(
             job,
             session::Boot {
                 argv: command_line(&self.kernel, &program, job),
                 env: environment(&self.kernel, &program, job.clock, memory_fits(job.memory_mib)),
+                disk: None,
             },
         )
     }
@@ -57,7 +61,7 @@ fn command_line(kernel: &Kernel, program: &Path, job: &Job) -> Vec<OsString> {
     let mut init = OsString::from("init=");
     match job.clock {
         Clock::Virtual { .. } => init.push(FIRST),
-        Clock::Real => init.push(program),
+        Clock::Real | Clock::Instructions => init.push(program),
     }
     // A terminal shows only what ends the kernel; else its words go to a log that is shown when it fails.
     let (console, level) = match job.streams {

@@ -8,14 +8,17 @@
 //! is measured. What is pinned so that figures are the network's and not a buffer's is listed in
 //! docs/experiments/workloads.md.
 
+mod accounts;
 mod call;
 mod clients;
+mod cost;
 mod echo;
 mod page;
 mod profiles;
 mod saturate;
 mod stage;
 mod stream;
+mod stress;
 
 use std::error::Error;
 
@@ -103,6 +106,10 @@ pub enum Settings {
     Call(call::Settings),
     /// As much as goes, over time.
     Saturate(saturate::Settings),
+    /// What a byte costs each node.
+    Cost(cost::Settings),
+    /// As much as goes past a busy relay.
+    Stress(stress::Settings),
 }
 
 impl Settings {
@@ -119,6 +126,19 @@ impl Settings {
             Self::Echo(settings) => echo::run(settings, arena),
             Self::Call(settings) => call::run(settings, arena),
             Self::Saturate(settings) => saturate::run(settings, arena),
+            Self::Cost(settings) => cost::run(settings, arena),
+            Self::Stress(settings) => stress::run(settings, arena),
+        }
+    }
+
+    /// Gets what the workload needs from outside, on the host, before any lab runs.
+    ///
+    /// # Errors
+    /// What is missing and how to get it.
+    pub fn prepare(&self) -> Outcome<()> {
+        match self {
+            Self::Stress(_) => stress::prepare(),
+            _ => Ok(()),
         }
     }
 }
