@@ -43,6 +43,7 @@ pub(super) const ALL: &[Scenario] = &[
         about: "TCP over TCP as a system under test",
         run: tcp_tunnel,
     },
+    Scenario { name: "lab-systems-openvpn", about: "OpenVPN over TCP as a system under test", run: openvpn },
 ];
 
 /// The testbed of the experiments about loss: the link of the first two relays is the narrow one.
@@ -115,6 +116,11 @@ fn tcp_tunnel(verdicts: &mut Verdicts) -> Outcome {
     let said = refused.err().map(|error| error.to_string()).unwrap_or_default();
     verdicts.check("a tunnel that nothing goes through is refused", said.contains("expected"), said);
     Ok(())
+}
+
+fn openvpn(verdicts: &mut Verdicts) -> Outcome {
+    tried(verdicts, &json!({ "driver": "openvpn" }), None)?;
+    shared(verdicts, &json!({ "driver": "openvpn", "between": ["entry", "middle"] }))
 }
 
 /// Mbit/s of payload that fill the narrow link with packets of `mtu` octets that are `wire` octets long there.
