@@ -7,7 +7,7 @@ use std::process::{Command, ExitCode, Stdio};
 
 use ippriv_lab::experiment::{self, Found, Library, Options, Time};
 use ippriv_lab::kernel;
-use ippriv_lab::runner::{self, Choice, Clock, Runner};
+use ippriv_lab::runner::{self, Choice, Clock, RunError, Runner};
 use ippriv_lab::stock::Stock;
 use ippriv_lab::system;
 use serde_json::{Value, json};
@@ -78,11 +78,9 @@ pub(crate) fn run(args: &Run) -> Outcome {
     cargo::build_commands()?;
     // What systems keep from one run to the next is made in virtual time, whatever the points see.
     let lab = runner::choose(Choice::Uml, Clock::Virtual { seed: 1 })?;
-    let versions = versions(lab.as_ref(), Some(&found))?;
-    let runner = match found.experiment.time {
-        Time::Virtual => lab,
-        Time::Instructions => runner::choose(Choice::Qemu, Clock::Instructions)?,
-    };
+    let versions = versions(lab.as_ref(), &found)?;
+    let counting = counting(&found)?;
+    let runner = counting.as_deref().unwrap_or(lab.as_ref());
     let options = Options {
         quick: args.quick,
         jobs: args.jobs.map_or(cores, usize::from),
@@ -90,9 +88,17 @@ pub(crate) fn run(args: &Run) -> Outcome {
         command: std::env::args().skip(1).collect(),
         versions,
     };
-    let summary = experiment::run(runner.as_ref(), &found, &options, &|line| eprintln!("{line}"))?;
+    let summary = experiment::run(runner, &found, &options, &|line| eprintln!("{line}"))?;
     println!("{} points, {} failed: {}", summary.done + summary.failed, summary.failed, out.display());
     Ok(if summary.failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// The runner that counts instructions, if that is what the experiment is about.
+pub(super) fn counting(found: &Found) -> Result<Option<Box<dyn Runner>>, RunError> {
+    match found.experiment.time {
+        Time::Virtual => Ok(None),
+        Time::Instructions => runner::choose(Choice::Qemu, Clock::Instructions).map(Some),
+    }
 }
 
 /// The experiment as the command line wants it.
@@ -127,19 +133,17 @@ fn changed(mut found: Found, args: &Run) -> Result<Found, Box<dyn std::error::Er
 /// Versions of the kernel, of our own programs, and of what the systems of an experiment are made of.
 pub(super) fn versions(
     runner: &dyn Runner,
-    found: Option<&Found>,
+    found: &Found,
 ) -> Result<BTreeMap<String, String>, Box<dyn std::error::Error>> {
     let mut versions = BTreeMap::from([
         ("kernel".to_owned(), kernel::ensure()?.build()?),
         ("ippriv".to_owned(), own_version(cargo::workspace())),
         ("system".to_owned(), system::name()),
     ]);
-    if let Some(found) = found {
-        if found.experiment.time == Time::Instructions {
-            versions.extend(Stock::ensure()?.versions());
-        }
-        versions.extend(experiment::prepare(runner, found)?);
+    if found.experiment.time == Time::Instructions {
+        versions.extend(Stock::ensure()?.versions());
     }
+    versions.extend(experiment::prepare(runner, found)?);
     Ok(versions)
 }
 

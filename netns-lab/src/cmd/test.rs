@@ -1,6 +1,5 @@
 //! `cargo lab test`: everything that has to hold, checked.
 
-use std::collections::BTreeMap;
 use std::process::{Command, ExitCode, Stdio};
 use std::time::Duration;
 
@@ -217,7 +216,6 @@ fn same_seed_same_bytes(runner: &dyn Runner) -> Result<Tally, Box<dyn std::error
 fn same_results(runner: &dyn Runner) -> Result<Tally, Box<dyn std::error::Error>> {
     println!("── results: a point of ours and one of Tor's of each experiment in docs/results, run again");
     let library = super::run::library();
-    let versions = super::run::versions(runner, None)?;
     let mut tally = Tally::default();
     for name in library.names()? {
         let dir = cargo::workspace().join("docs/results").join(&name);
@@ -227,8 +225,7 @@ fn same_results(runner: &dyn Runner) -> Result<Tally, Box<dyn std::error::Error>
             continue;
         }
         let (found, reference) = (library.find(&name)?, Reference::read(&dir)?);
-        let versions: BTreeMap<_, _> =
-            versions.clone().into_iter().chain(experiment::prepare(runner, &found)?).collect();
+        let versions = super::run::versions(runner, &found)?;
         // Another build of the kernel, another Tor or another release give other samples; that they are there is
         // all one can ask then.
         let others: Vec<&String> = versions
@@ -238,7 +235,8 @@ fn same_results(runner: &dyn Runner) -> Result<Tally, Box<dyn std::error::Error>
             .map(|(name, _)| name)
             .collect();
         for record in reference.sampled() {
-            let result = reference.again(runner, &found, record);
+            let counting = super::run::counting(&found)?;
+            let result = reference.again(counting.as_deref().unwrap_or(runner), &found, record);
             let title = record.axes.values().map(experiment::text).collect::<Vec<_>>().join(" ");
             let (pass, what) = match result {
                 Ok(()) => (true, "the same".to_owned()),
