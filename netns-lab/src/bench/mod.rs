@@ -16,8 +16,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use crate::runner::{Clock, Finished, RunError, Runner};
-use crate::scenario;
+use crate::runner::{self, Clock, Finished, RunError, Runner};
 
 /// Something measured in the lab.
 #[derive(Debug)]
@@ -105,7 +104,7 @@ pub fn in_lab(name: &str) -> Result<(), Box<dyn Error>> {
 /// [`BenchError`] when there is no such benchmark or it gave no figures.
 pub fn run(runner: &dyn Runner, name: &str) -> Result<Value, BenchError> {
     let bench = find(name)?;
-    let mut job = scenario::job_in_lab(&["bench", bench.name])?;
+    let mut job = runner::in_lab(&["bench", bench.name])?;
     job.clock = bench.clock;
     job.limit = LIMIT;
     job.cpu_marks = bench.cpu.is_some();

@@ -193,7 +193,7 @@ fn result_line(line: &str) -> Option<Tally> {
 fn same_seed_same_bytes(runner: &dyn Runner) -> Result<Tally, Box<dyn std::error::Error>> {
     println!("── same-seed: captures of a download over lossy links, twice with one seed, once with another");
     let digest = |seed| -> Result<String, Box<dyn std::error::Error>> {
-        let mut job = scenario::job_in_lab(&["digest"])?;
+        let mut job = runner::in_lab(&["digest"])?;
         job.clock = Clock::Virtual { seed };
         let finished = runner.run(&job)?;
         let said = [finished.stdout, finished.stderr].concat();

@@ -9,7 +9,6 @@ use std::time::Duration;
 
 use ippriv_lab::net::Net;
 use ippriv_lab::runner::{self, Choice, Clock, Streams};
-use ippriv_lab::scenario::job_in_lab;
 use ippriv_lab::system;
 use ippriv_lab::topology::{self, Topology};
 
@@ -71,7 +70,7 @@ fn open(file: &Path, choice: Choice, clock: Clock, streams: Streams, command: Ve
     }
     system::ensure(system::LAB)?;
     cargo::build_commands()?;
-    let mut job = job_in_lab(&["open"])?;
+    let mut job = runner::in_lab(&["open"])?;
     job.argv.push(file.canonicalize()?.into());
     job.argv.extend(command);
     job.cwd = std::env::current_dir()?;

@@ -14,8 +14,8 @@ pub use draw::draw;
 pub use guest::run as in_lab;
 pub use wire::{Knower, LinkView, Stream};
 
-use crate::runner::{Clock, RunError, Runner};
-use crate::scenario::{Verdict, job_in_lab};
+use crate::runner::{self, Clock, RunError, Runner};
+use crate::scenario::Verdict;
 
 /// What a demo gave. `verdicts` says whether it is what it has to be.
 #[derive(Debug, Deserialize, Serialize)]
@@ -117,7 +117,7 @@ pub enum DemoError {
 /// # Errors
 /// [`DemoError`] when it has no result.
 pub fn run(runner: &dyn Runner, seed: u64) -> Result<Demo, DemoError> {
-    let mut job = job_in_lab(&["demo"])?;
+    let mut job = runner::in_lab(&["demo"])?;
     job.clock = Clock::Virtual { seed };
     job.limit = Duration::from_secs(180);
     let finished = runner.run(&job)?;

@@ -15,8 +15,7 @@ use super::plan::{Planned, SYSTEM, text};
 use super::point::Point;
 use super::progress::{Progress, rough};
 use super::store::{Kept, Store};
-use crate::runner::{Clock, Finished, Runner};
-use crate::scenario;
+use crate::runner::{self, Clock, Finished, Runner};
 use crate::systems;
 use crate::topology::Topology;
 use crate::workload::Sample;
@@ -241,7 +240,7 @@ pub(super) fn run_point(
     experiment: &Experiment,
     point: &Point,
 ) -> io::Result<(Result<Vec<Sample>, String>, Duration)> {
-    let mut job = scenario::job_in_lab(&["point"])?;
+    let mut job = runner::in_lab(&["point"])?;
     job.stdin = serde_json::to_vec(point)?;
     job.clock = match experiment.time {
         Time::Virtual => Clock::Virtual { seed: point.seed },

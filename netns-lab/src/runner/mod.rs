@@ -3,6 +3,7 @@
 mod files;
 mod keeper;
 mod native;
+mod own;
 mod qemu;
 mod session;
 mod uml;
@@ -14,6 +15,7 @@ use crate::{kernel, system};
 
 pub use keeper::keep;
 pub use native::Native;
+pub use own::in_lab;
 pub use qemu::Qemu;
 pub use uml::Uml;
 

@@ -32,17 +32,13 @@ mod workloads;
 
 use std::error::Error;
 use std::io::{self, Write as _};
-use std::path::Path;
 use std::time::Duration;
 
 pub use digest::run as digest;
 pub use lab::{Lab, LabError};
 pub use verdict::{Verdict, Verdicts};
 
-use crate::kernel;
-use crate::program;
-use crate::runner::{Clock, Finished, Job, MOUNTS, RunError, Runner};
-use crate::system;
+use crate::runner::{self, Clock, Finished, RunError, Runner};
 
 /// Something tried in the lab.
 #[derive(Debug)]
@@ -147,7 +143,7 @@ pub struct Report {
 /// # Errors
 /// [`ScenarioError`] when the lab could not run it or it hung.
 pub fn run(runner: &dyn Runner, scenario: &Scenario, seed: u64) -> Result<Report, ScenarioError> {
-    let mut job = job_in_lab(&["scenario", scenario.name])?;
+    let mut job = runner::in_lab(&["scenario", scenario.name])?;
     job.clock = Clock::Virtual { seed };
     let Finished { stdout, stderr, wall, code, .. } = runner.run(&job)?;
     let mut verdicts = Vec::new();
@@ -164,29 +160,4 @@ pub fn run(runner: &dyn Runner, scenario: &Scenario, seed: u64) -> Result<Report
         verdicts.push(Verdict { name: "reports".into(), pass: false, evidence, cells: Vec::new() });
     }
     Ok(Report { verdicts, said, wall })
-}
-
-/// A job that runs our own program inside the lab, with `ippriv` in its search path.
-///
-/// # Errors
-/// When our own program cannot be found.
-pub fn job_in_lab(arguments: &[&str]) -> io::Result<Job> {
-    let program = program::path()?;
-    let (programs, cache) = (Path::new(MOUNTS).join("programs"), Path::new(MOUNTS).join("cache"));
-    let mut job = Job::new([programs.join(program.file_name().unwrap_or_default())]);
-    job.argv.push("in-lab".into());
-    job.argv.extend(arguments.iter().map(Into::into));
-    let mut path = programs.into_os_string();
-    path.push(":");
-    path.push(system::lab_path());
-    job.env.insert("PATH".into(), path);
-    job.env.insert("IPPRIV_LAB".into(), "1".into());
-    job.mounts.insert("programs".into(), program.parent().map(Path::to_owned).unwrap_or_default());
-    if let Some(host) = kernel::cache_base().filter(|host| host.is_dir()) {
-        job.env.insert("IPPRIV_CACHE".into(), cache.into());
-        job.mounts.insert("cache".into(), host);
-    }
-    job.limit = Duration::from_secs(300);
-    job.memory_mib = 3072;
-    Ok(job)
 }

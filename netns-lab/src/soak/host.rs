@@ -7,8 +7,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::{Settings, run};
-use crate::runner::{Clock, Finished, RunError, Runner, Streams};
-use crate::scenario::{self, Verdict, Verdicts};
+use crate::runner::{self, Clock, Finished, RunError, Runner, Streams};
+use crate::scenario::{Verdict, Verdicts};
 
 /// Wall time that an hour may take on the slowest machine.
 const HOUR_LIMIT: Duration = Duration::from_secs(600);
@@ -65,7 +65,7 @@ fn run_with(
     seed: u64,
     out: &std::path::Path,
 ) -> Result<Soaked, SoakError> {
-    let mut job = scenario::job_in_lab(&["soak", &serde_json::to_string(settings)?])?;
+    let mut job = runner::in_lab(&["soak", &serde_json::to_string(settings)?])?;
     job.clock = Clock::Virtual { seed };
     job.limit = HOUR_LIMIT * (settings.rounds + 1);
     job.streams = Streams::Inherit;

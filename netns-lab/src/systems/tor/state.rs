@@ -13,8 +13,8 @@ use serde::{Deserialize, Serialize};
 use super::blueprint::Blueprint;
 use super::daemon::{Program, make_private};
 use super::{TorError, bootstrap};
-use crate::runner::{Clock, Runner};
-use crate::{kernel, program, scenario};
+use crate::runner::{self, Clock, Runner};
+use crate::{kernel, program};
 
 /// Where its randomness starts.
 const SEED: u64 = 1;
@@ -127,7 +127,7 @@ fn dir_of(key: &str) -> Result<PathBuf, TorError> {
 fn bootstrap_in_lab(blueprint: &Blueprint, out: &Path, runner: &dyn Runner) -> Result<(), TorError> {
     let failed = |error: &dyn std::fmt::Display| TorError::Job(error.to_string());
     let text = serde_json::to_string(blueprint).map_err(|error| failed(&error))?;
-    let mut job = scenario::job_in_lab(&["tor-bootstrap", &text]).map_err(|error| failed(&error))?;
+    let mut job = runner::in_lab(&["tor-bootstrap", &text]).map_err(|error| failed(&error))?;
     job.clock = Clock::Virtual { seed: SEED };
     job.limit = LIMIT;
     job.out_dir = Some(out.to_owned());
