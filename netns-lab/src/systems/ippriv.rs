@@ -12,7 +12,7 @@ use serde_json::Value;
 
 use super::host::{self, Undo};
 use super::relay_queue::{self, Discipline};
-use super::{Circuit, Outcome, Place, Running, Way};
+use super::{Circuit, Outcome, Place, Running, Way, counters};
 use crate::daemons::{CircuitPlan, Daemons, Plan};
 use crate::deal::{Deal, Wish};
 use crate::net::Net;
@@ -130,6 +130,10 @@ impl Running for Static<'_> {
     fn ways(&self) -> Vec<Way> {
         self.addresses.iter().map(|address| Way::From(*address)).collect()
     }
+
+    fn counters(&self) -> Outcome<BTreeMap<String, f64>> {
+        kernel_counters(self.net)
+    }
 }
 
 impl Drop for Static<'_> {
@@ -143,8 +147,15 @@ impl Drop for Static<'_> {
     }
 }
 
+fn kernel_counters(net: &Net) -> Outcome<BTreeMap<String, f64>> {
+    let mut all = counters::of_devices(net)?;
+    all.extend(counters::of_ipsec(net)?);
+    Ok(all)
+}
+
 /// Circuits by daemons.
 struct Ike<'net> {
+    net: &'net Net,
     daemons: Daemons<'net>,
     /// The clients first.
     hosts: Vec<String>,
@@ -164,7 +175,7 @@ impl<'net> Ike<'net> {
         let relays = place.net.relays().map(|relay| relay.name().to_owned());
         let hosts = clients.iter().map(ToString::to_string).chain(relays).collect();
         let daemons = Daemons::prepare(place.net, &plan(settings, place.circuits))?;
-        let mut running = Self { daemons, hosts, circuits: Vec::new(), _changes: changes };
+        let mut running = Self { net: place.net, daemons, hosts, circuits: Vec::new(), _changes: changes };
         for relay in place.net.relays() {
             running.daemons.start(relay.name())?;
         }
@@ -197,6 +208,10 @@ impl Running for Ike<'_> {
 
     fn set_up(&self) -> Vec<Option<Duration>> {
         self.circuits.iter().map(|circuit| circuit.took).collect()
+    }
+
+    fn counters(&self) -> Outcome<BTreeMap<String, f64>> {
+        kernel_counters(self.net)
     }
 }
 

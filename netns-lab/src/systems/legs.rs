@@ -1,13 +1,14 @@
 //! Tunnels from node to node, each of two processes with a TUN device: what is common to systems that put a
 //! client's packets into connections of their own.
 
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
 
 use super::host::{self, Undo};
-use super::{Circuit, Outcome, Place, Running, Way};
-use crate::net::{Background, Node};
+use super::{Circuit, Outcome, Place, Running, Way, counters};
+use crate::net::{Background, Net, Node};
 
 /// Two nodes of a path, the client's side first.
 pub(super) type Between = [String; 2];
@@ -56,7 +57,8 @@ pub(super) fn start<'net>(
     between: Option<&Between>,
     program: &impl Program,
 ) -> Outcome<Box<dyn Running + 'net>> {
-    let mut running = Legs { programs: Vec::new(), ways: Vec::new(), changes: Undo::default() };
+    let mut running =
+        Legs { net: place.net, programs: Vec::new(), ways: Vec::new(), changes: Undo::default() };
     match between {
         Some(between) => running.share(place, between, program)?,
         None => {
@@ -81,6 +83,7 @@ pub(super) fn start<'net>(
 }
 
 struct Legs<'net> {
+    net: &'net Net,
     // They end before their devices go.
     programs: Vec<Background>,
     ways: Vec<Way>,
@@ -90,6 +93,10 @@ struct Legs<'net> {
 impl Running for Legs<'_> {
     fn ways(&self) -> Vec<Way> {
         self.ways.clone()
+    }
+
+    fn counters(&self) -> Outcome<BTreeMap<String, f64>> {
+        counters::of_devices(self.net)
     }
 }
 

@@ -5,6 +5,7 @@
 //! Adding a system: a file with a struct of its settings, a `start`, and a variant of [`Settings`]; see
 //! docs/experiments/adding-a-system.md.
 
+mod counters;
 mod direct;
 mod host;
 mod ippriv;

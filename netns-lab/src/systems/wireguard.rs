@@ -12,9 +12,9 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::host::{self, Undo};
-use super::{Outcome, Place, Running, Way};
+use super::{Outcome, Place, Running, Way, counters};
 use crate::bundle::WIREGUARD;
-use crate::net::Node;
+use crate::net::{Net, Node};
 
 /// What can be set.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -43,7 +43,8 @@ const HOPS: usize = 8;
 pub(super) fn start<'net>(settings: &Settings, place: Place<'net>) -> Outcome<Box<dyn Running + 'net>> {
     let wg = WIREGUARD.root()?.join(PROGRAM).to_string_lossy().into_owned();
     let path_mtu = settings.path_mtu.unwrap_or_else(|| host::least_mtu(place.net));
-    let mut running = WireGuard { wg, ways: Vec::new(), set_up: Vec::new(), changes: Undo::default() };
+    let mut running =
+        WireGuard { net: place.net, wg, ways: Vec::new(), set_up: Vec::new(), changes: Undo::default() };
     let mut relays = BTreeMap::new();
     for node in host::relays(place)? {
         relays.insert(node.name(), Relay::new(node, running.key_pair(node)?)?);
@@ -97,6 +98,7 @@ pub(super) fn version() -> Outcome<String> {
 }
 
 struct WireGuard<'net> {
+    net: &'net Net,
     /// The program.
     wg: String,
     ways: Vec<Way>,
@@ -111,6 +113,10 @@ impl Running for WireGuard<'_> {
 
     fn set_up(&self) -> Vec<Option<Duration>> {
         self.set_up.clone()
+    }
+
+    fn counters(&self) -> Outcome<BTreeMap<String, f64>> {
+        counters::of_devices(self.net)
     }
 }
 
