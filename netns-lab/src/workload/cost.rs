@@ -11,7 +11,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::accounts::{Account, Used, left_over, like_cards};
-use super::stage::{report, server_report, window_arguments, words};
+use super::stage::{receivers_report, window_arguments, words};
 use super::stream::direction_word;
 use super::{Arena, Outcome, Sample};
 use crate::traffic::{Direction, StreamReport, Window, sleep_until};
@@ -64,11 +64,7 @@ pub(super) fn run(settings: &Settings, arena: Arena<'_>) -> Outcome<Vec<Sample>>
     let before = read(&accounts)?;
     sleep_until(window.closes);
     let after = read(&accounts)?;
-    let here: StreamReport = report(client)?;
-    let carried = match (settings.direction, servers.first_mut()) {
-        (Direction::Put, Some(server)) => server_report(server)?,
-        _ => here,
-    };
+    let carried: StreamReport = receivers_report(settings.direction, client, &mut servers)?;
     if carried.bytes == 0 {
         return Err("found no payload, expected some in the window".into());
     }

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::stage::{report, server_report, window_arguments, words};
+use super::stage::{receivers_report, window_arguments, words};
 use super::stream::direction_word;
 use super::{Arena, Outcome, Sample};
 use crate::traffic::{Direction, StreamReport, Window, sleep_until};
@@ -63,11 +63,7 @@ pub(super) fn run(settings: &Settings, arena: Arena<'_>) -> Outcome<Vec<Sample>>
     argv.extend(settings.host_cc.iter().flat_map(|name| words(&["--cc", name])));
     let client = arena.spawn(at, PORT, &argv, &words(&[direction_word(settings.direction)]))?;
     sleep_until(window.closes);
-    let here: StreamReport = report(client)?;
-    let carried = match (settings.direction, servers.first_mut()) {
-        (Direction::Put, Some(server)) => server_report(server)?,
-        _ => here,
-    };
+    let carried: StreamReport = receivers_report(settings.direction, client, &mut servers)?;
     Ok(samples(settings, &carried))
 }
 

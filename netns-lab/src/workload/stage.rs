@@ -10,7 +10,7 @@ use super::{Arena, Outcome};
 use crate::net::{Background, Net, Node};
 use crate::program;
 use crate::systems::{Circuit, Way};
-use crate::traffic::Window;
+use crate::traffic::{Direction, Window};
 
 /// How long a server may take until it listens.
 const START: Duration = Duration::from_secs(10);
@@ -105,6 +105,19 @@ pub(super) fn report_within<T: DeserializeOwned>(client: Background, limit: Dura
 pub(super) fn server_report<T: DeserializeOwned>(server: &mut Background) -> Outcome<T> {
     server.wait_for("{", REPORT)?;
     last_line(&server.stdout()?)
+}
+
+/// The report of whichever end received: a client that has nothing left to measure, or the first server.
+pub(super) fn receivers_report<T: DeserializeOwned>(
+    direction: Direction,
+    client: Background,
+    servers: &mut [Background],
+) -> Outcome<T> {
+    let here = report(client)?;
+    match (direction, servers.first_mut()) {
+        (Direction::Put, Some(server)) => server_report(server),
+        _ => Ok(here),
+    }
 }
 
 fn last_line<T: DeserializeOwned>(text: &str) -> Outcome<T> {

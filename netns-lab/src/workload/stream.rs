@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::stage::{pin_loopback, report, server_report, window_arguments, words};
+use super::stage::{pin_loopback, receivers_report, report, window_arguments, words};
 use super::{Arena, Outcome, Sample};
 use crate::systems::Way;
 use crate::traffic::{Direction, ProbeReport, StreamReport, Window, fairness, sleep_until};
@@ -89,11 +89,7 @@ pub(super) fn run(settings: &Settings, arena: Arena<'_>) -> Outcome<Vec<Sample>>
     let probing = probing.transpose()?;
 
     sleep_until(window.closes);
-    let here: StreamReport = report(flows)?;
-    let carried = match (direction, servers.first_mut()) {
-        (Direction::Put, Some(server)) => server_report(server)?,
-        _ => here,
-    };
+    let carried: StreamReport = receivers_report(direction, flows, &mut servers)?;
     if settings.flows > 0 {
         samples.extend(bulk_samples(settings.flows, &carried));
     }

@@ -14,7 +14,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::accounts::processes_of;
-use super::stage::{report, server_report, window_arguments, words};
+use super::stage::{receivers_report, window_arguments, words};
 use super::stream::direction_word;
 use super::{Arena, Outcome, Sample};
 use crate::bundle::STRESS;
@@ -164,11 +164,7 @@ pub(super) fn run(settings: &Settings, arena: Arena<'_>) -> Outcome<Vec<Sample>>
         }
     }
     sleep_until(window.closes);
-    let here: StreamReport = report(client)?;
-    let carried = match (settings.direction, servers.first_mut()) {
-        (Direction::Put, Some(server)) => server_report(server)?,
-        _ => here,
-    };
+    let carried: StreamReport = receivers_report(settings.direction, client, &mut servers)?;
     Ok(samples(settings, &carried))
 }
 
