@@ -115,8 +115,8 @@ pub(super) fn text(value: &Value) -> String {
 
 /// What a sample is of, as a place on an axis: `t=5` is the number.
 pub(super) fn place(of: &str) -> Value {
-    let time: Option<f64> = of.strip_prefix("t=").and_then(|seconds| seconds.parse().ok());
-    time.map_or_else(|| of.into(), Value::from)
+    let time: Option<serde_json::Number> = of.strip_prefix("t=").and_then(|seconds| seconds.parse().ok());
+    time.map_or_else(|| of.into(), Value::Number)
 }
 
 fn rows(manifest: &Manifest, csv: &str) -> Result<Vec<Row>, (u64, String)> {
@@ -202,6 +202,7 @@ mod tests {
         for row in &mut measured.rows {
             row.sample.of = "a \"b\", c\nd".to_owned();
         }
+        let measured = Measured::new(measured.manifest, measured.rows);
         made::write(&measured, dir.path());
         assert_eq!(Measured::read(dir.path()).unwrap(), measured);
     }

@@ -459,6 +459,26 @@ mod tests {
     }
 
     #[test]
+    fn what_samples_are_of_has_places_on_the_axis() {
+        let measured = made::loss_sweep();
+        let mut rows = measured.rows.clone();
+        for (of, value) in [("t=0", 5.0), ("t=1", 6.0), ("t=10", 7.0)] {
+            let mut row = rows[0].clone();
+            (row.sample.of, row.sample.what, row.sample.value) =
+                (of.to_owned(), "goodput_at".to_owned(), value);
+            rows.push(row);
+        }
+        let measured = Measured::new(measured.manifest, rows);
+        let changes = json!({ "x": OF, "y": { "what": "goodput_at", "stat": measured.rows[0].sample.stat } });
+        let plot = plot(&measured, 0, &changes);
+        let figure = Figure::of(&measured, &plot).unwrap();
+        let x: Vec<f64> = figure.x.iter().filter_map(|place| place.and_then(Value::as_f64)).collect();
+        assert_eq!((x, figure.x_label.as_str()), (vec![0.0, 1.0, 10.0], "time (s)"));
+        let values = figure.cells().map(|(axes, cell)| (axes[OF].as_f64().unwrap(), cell.summary.mean));
+        assert_eq!(values.collect::<Vec<_>>(), [(0.0, 5.0), (1.0, 6.0), (10.0, 7.0)]);
+    }
+
+    #[test]
     fn what_does_not_fit_is_refused() {
         let mut measured = made::loss_sweep();
         let wrong = plot(&measured, 0, &json!({ "x": "rate" }));

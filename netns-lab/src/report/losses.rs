@@ -8,6 +8,7 @@ use super::data::{Measured, text};
 use super::figure::Figure;
 use super::stats::{Summary, differ};
 use super::text::short;
+use crate::experiment::OF;
 
 /// Our driver, and the one we are compared with.
 const OURS: &str = "ippriv";
@@ -181,9 +182,11 @@ fn percent(share: f64) -> String {
 /// `loss 3, flows 1`.
 fn named(measured: &Measured, axes: &Place<'_>) -> String {
     let order = measured.manifest.experiment.axes.iter();
-    let named =
+    let axes_named =
         order.filter_map(|axis| Some(format!("{} {}", axis.name, text(axes.get(axis.name.as_str())?))));
-    named.collect::<Vec<_>>().join(", ")
+    let place = axes.get(OF).map(|place| if place.is_number() { format!("{place} s") } else { text(place) });
+    let parts: Vec<String> = axes_named.chain(place).collect();
+    parts.join(", ")
 }
 
 #[cfg(test)]
@@ -227,6 +230,21 @@ mod tests {
             .retain(|row| points[row.at].axes["system"] != "ippriv" || points[row.at].axes["loss"] != 3);
         let line = compared(&measured, 0).unwrap().line();
         assert!(line.ends_with(" Tor has a result where we have none: ippriv at loss 3."), "{line}");
+    }
+
+    #[test]
+    fn a_place_says_what_its_samples_are_of() {
+        let measured = made::loss_sweep();
+        let mut rows = measured.rows;
+        rows.retain(|row| row.sample.what == "goodput");
+        for row in &mut rows {
+            row.sample.of = "t=3".to_owned();
+        }
+        let mut measured = Measured::new(measured.manifest, rows);
+        let plot = &mut measured.manifest.experiment.plots[0];
+        (plot.x, plot.y.of) = (Some(OF.to_owned()), String::new());
+        let compared = compared(&measured, 0).unwrap();
+        assert_eq!(compared.losses[0].place, "3 s");
     }
 
     #[test]

@@ -240,7 +240,7 @@ fn samples(settings: &Settings, carried: &StreamReport) -> Vec<Sample> {
     let (phases, seconds) = settings.phases();
     let mut samples = vec![Sample::new("bulk", "goodput", "sum", "Mbit/s", carried.mbit_s)];
     for (at, rate) in carried.bins.iter().enumerate() {
-        samples.push(Sample::new(&format!("t={at}"), "goodput_at", "sum", "Mbit/s", *rate));
+        samples.push(Sample::new(&format!("t={at}"), "goodput", "each", "Mbit/s", *rate));
     }
     let ends = phases.iter().skip(1).map(|(begins, _)| *begins).chain([seconds]);
     let mut by_load: Vec<(&str, Vec<f64>)> = Vec::new();
@@ -254,7 +254,7 @@ fn samples(settings: &Settings, carried: &StreamReport) -> Vec<Sample> {
     }
     for (name, rates) in by_load.iter().filter(|(_, rates)| !rates.is_empty()) {
         let mean = rates.iter().sum::<f64>() / rates.len() as f64;
-        samples.push(Sample::new(name, "goodput_during", "mean", "Mbit/s", mean));
+        samples.push(Sample::new(name, "goodput", "mean", "Mbit/s", mean));
     }
     samples
 }
