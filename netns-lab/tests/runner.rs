@@ -193,8 +193,13 @@ fn what_the_native_runner_cannot_do_is_refused() {
 /// Starts the program itself, with `dir` for its temporary files, and waits until the guest runs.
 fn start_in(dir: &Path, arguments: &[&str]) -> Child {
     kernel::ensure().unwrap();
-    let mut command = Command::new(env!("CARGO_BIN_EXE_ippriv-lab"));
-    command.arg("exec").args(arguments).env("TMPDIR", dir).current_dir(dir);
+    // A shell has what it starts in the background ignore Ctrl-C, and this may be part of that.
+    let mut command = Command::new("env");
+    command
+        .args(["--default-signal=INT", env!("CARGO_BIN_EXE_ippriv-lab"), "exec"])
+        .args(arguments)
+        .env("TMPDIR", dir)
+        .current_dir(dir);
     let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).process_group(0).spawn().unwrap();
     let mut first = [0];
     std::io::Read::read_exact(child.stdout.as_mut().unwrap(), &mut first).unwrap();

@@ -5,7 +5,6 @@
 
 use std::io::{self, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
 use std::time::Duration;
 
@@ -65,17 +64,17 @@ pub(super) fn run(args: &ProbeArgs) -> Result<ProbeReport, TrafficError> {
     let order = Order { task: Task::Echo, flow: 0, shape, window: args.window, tuning: tuning.clone() };
     let stream = begin(&args.via, args.address, &tuning, &order)?;
     let end = args.window.closes.saturating_add(seconds("--patience", args.patience)?.as_nanos() as u64);
-    let sent = AtomicU64::new(0);
+    // The sender may be late, but leaves none out: what is to come back is known before.
+    let sent = args.window.length().as_nanos().div_ceil(interval.as_nanos()) as u64;
     let mut sender = stream.try_clone().tried(probing)?;
     let round_trips = thread::scope(|scope| {
-        scope.spawn(|| send(&mut sender, &order, interval, &sent));
-        let received = receive(&stream, &order, end, &sent);
+        scope.spawn(|| send(&mut sender, &order, interval));
+        let received = receive(&stream, &order, end, sent);
         // Ends the other thread, should it hang.
         let _ = stream.shutdown(Shutdown::Both);
         received
     })
     .tried(probing)?;
-    let sent = sent.into_inner();
     Ok(ProbeReport {
         sent,
         lost: sent.saturating_sub(round_trips.len() as u64),
@@ -84,7 +83,7 @@ pub(super) fn run(args: &ProbeArgs) -> Result<ProbeReport, TrafficError> {
 }
 
 /// Sends each message at its time; those before the window warm the path.
-fn send(stream: &mut TcpStream, order: &Order, interval: Duration, sent: &AtomicU64) {
+fn send(stream: &mut TcpStream, order: &Order, interval: Duration) {
     let interval = interval.as_nanos() as u64;
     let mut message = vec![0x5a; order.shape.chunk as usize];
     let mut due =
@@ -92,9 +91,6 @@ fn send(stream: &mut TcpStream, order: &Order, interval: Duration, sent: &Atomic
     while due < order.window.closes {
         sleep_until(due);
         chunks::stamp(&mut message, due);
-        if order.window.holds(due) {
-            sent.fetch_add(1, Ordering::Relaxed);
-        }
         // Messages that cannot be sent any more are lost ones.
         let _ = stream.write_all(&message);
         due += interval;
@@ -102,13 +98,13 @@ fn send(stream: &mut TcpStream, order: &Order, interval: Duration, sent: &Atomic
 }
 
 /// Receives echoes until all have come or the clock shows `end`: the round trips of what was sent in the window.
-fn receive(mut stream: &TcpStream, order: &Order, end: u64, sent: &AtomicU64) -> io::Result<Vec<f64>> {
+fn receive(mut stream: &TcpStream, order: &Order, end: u64, sent: u64) -> io::Result<Vec<f64>> {
     let mut chunks = Chunks::new(order.shape.chunk as usize);
     let mut block = vec![0; BLOCK];
     let mut round_trips = Vec::new();
     loop {
         let closed = until(order.window.closes).is_zero();
-        let all = closed && round_trips.len() as u64 == sent.load(Ordering::Relaxed);
+        let all = closed && round_trips.len() as u64 == sent;
         let left = until(if closed { end } else { order.window.closes });
         if all || (closed && left.is_zero()) {
             return Ok(round_trips);
