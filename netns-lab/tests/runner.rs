@@ -129,6 +129,21 @@ fn equal_seeds_give_equal_bytes_and_others_do_not() {
 }
 
 #[test]
+fn the_lab_kernel_runs_no_program_of_the_host_by_itself() {
+    // An unknown kind of link has the kernel look for a module.
+    let script = "cat /proc/sys/kernel/modprobe; grep ^processes /proc/stat
+        ip link add x type nothing 2>/dev/null
+        ip link add x type nothing 2>/dev/null
+        grep ^processes /proc/stat";
+    let finished = boot(&shell(script)).unwrap();
+    let lines: Vec<&str> = text(&finished.stdout).lines().collect();
+    let [asked, before, after] = lines[..] else { panic!("{lines:?}") };
+    let count = |line: &str| line.rsplit(' ').next().unwrap().parse::<u32>().unwrap();
+    // The shell's own: `ip` twice, and `grep` again.
+    assert_eq!((asked, count(after) - count(before)), ("", 3));
+}
+
+#[test]
 fn an_hour_of_virtual_time_passes_at_once() {
     let job = virtual_time("date +%s; sleep 3600; date +%s", 1);
     let finished = boot(&job).unwrap();

@@ -111,8 +111,10 @@ fn run_job(machine: Machine) -> io::Result<i32> {
     let dir = JobDir::at(JOB_DIR);
     let job: GuestJob = dir.get_json("job")?;
     mounts::host_like(machine, job.out_dir.as_deref(), &job.mounts)?;
-    if machine == Machine::Qemu {
-        modules::load_by_name()?;
+    match machine {
+        Machine::Uml => modules::load_none()?,
+        Machine::Qemu => modules::load_by_name()?,
+        Machine::Native => {}
     }
     rustix::system::sethostname(HOST_NAME)?;
     raise_open_files()?;

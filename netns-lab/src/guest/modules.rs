@@ -1,4 +1,5 @@
-//! Modules of the distribution's kernel: the kernel asks for them by name, and finds them where the lab has them.
+//! Modules that the guest's kernel asks for by name: the distribution's finds them where the lab has them, the lab's
+//! own has all that it needs built in.
 
 use std::{
     fs, io,
@@ -9,9 +10,20 @@ use std::{
 
 use super::within;
 use crate::runner::{MODPROBE, MODULES_VARIABLE};
+use crate::stock;
+
+/// What the kernel runs to load a module.
+const ASKED: &str = "/proc/sys/kernel/modprobe";
 
 /// What the processor is called by modules for it.
 const PROCESSOR: &str = "/sys/devices/system/cpu/modalias";
+
+/// Has the kernel ask nobody. A host that has `modprobe` would otherwise see it run in the guest, where it finds
+/// nothing but draws on the guest's randomness, so that a seed would not mean the same there as on other hosts.
+pub(super) fn load_none() -> io::Result<()> {
+    // An empty write would write nothing.
+    ask("\n")
+}
 
 /// Has the kernel load its modules from the directory that the environment names.
 pub(super) fn load_by_name() -> io::Result<()> {
@@ -20,17 +32,19 @@ pub(super) fn load_by_name() -> io::Result<()> {
         return Err(io::Error::new(io::ErrorKind::NotFound, format!("found no {MODULES_VARIABLE}")));
     };
     let dir = Path::new(&dir);
-    // The package has `modprobe` as a link to `kmod`, which does what it is called.
-    let found = ["sbin/modprobe", "usr/sbin/modprobe"].map(|below| dir.join(below));
-    let program = found.iter().find(|path| path.exists()).unwrap_or(&found[0]);
-    let (dir, program) = (quoted(dir), quoted(program));
-    let script = format!("#!/bin/sh\nexec {program} --dirname {dir} \"$@\"\n");
+    let [program, libraries] = [stock::MODPROBE, stock::LIBRARIES].map(|below| quoted(&dir.join(below)));
+    let dir = quoted(dir);
+    let script = format!("#!/bin/sh\nLD_LIBRARY_PATH={libraries} exec {program} --dirname {dir} \"$@\"\n");
     let helper = Path::new(MODPROBE);
     fs::write(helper, script).map_err(within("write", helper))?;
     fs::set_permissions(helper, fs::Permissions::from_mode(0o755)).map_err(within("mark", helper))?;
-    let asked = Path::new("/proc/sys/kernel/modprobe");
-    fs::write(asked, MODPROBE).map_err(within("write", asked))?;
+    ask(MODPROBE)?;
     load_for_processor()
+}
+
+fn ask(program: &str) -> io::Result<()> {
+    let asked = Path::new(ASKED);
+    fs::write(asked, program).map_err(within("write", asked))
 }
 
 /// Loads what a system's `udev` loads when it sees the processor, its ciphers among others.
