@@ -9,6 +9,7 @@ mod initramfs;
 
 use std::{
     fs, io,
+    os::unix::fs::symlink,
     path::{Path, PathBuf},
     process::{Command, Stdio},
 };
@@ -32,6 +33,12 @@ const MODULES: [&str; 5] =
 
 /// How modules may be packed.
 const MODULE_ENDINGS: [&str; 4] = [".ko.xz", ".ko.zst", ".ko.gz", ".ko"];
+
+/// Where Debian's packages have libraries, for those that the host lacks.
+pub(crate) const LIBRARIES: &str = "usr/lib/x86_64-linux-gnu";
+
+/// What loads modules, below [`Stock::modules`].
+pub(crate) const MODPROBE: &str = "modprobe";
 
 /// Where Debian's emulator has what it loads.
 const QEMU_MODULES: &str = "usr/lib/x86_64-linux-gnu/qemu";
@@ -96,6 +103,9 @@ impl Stock {
         let kernel = first_of(&[bundle::KERNEL_6_12, bundle::KERNEL])?;
         let release = release(&kernel)?;
         let stock = Self { release, kernel, qemu };
+        for name in ["depmod", MODPROBE] {
+            stock.link(name)?;
+        }
         if !stock.modules_file("modules.dep").exists() {
             // Installing the package would do that.
             stock.depmod()?;
@@ -154,7 +164,7 @@ impl Stock {
     /// The emulator's environment: where its libraries are, and what it loads by itself.
     #[must_use]
     pub fn environment(&self) -> [(&'static str, PathBuf); 2] {
-        let libraries = self.qemu.join("usr/lib/x86_64-linux-gnu");
+        let libraries = self.qemu.join(LIBRARIES);
         [("LD_LIBRARY_PATH", libraries), ("QEMU_MODULE_DIR", self.qemu.join(QEMU_MODULES))]
     }
 
@@ -162,12 +172,20 @@ impl Stock {
         self.kernel.join("lib/modules").join(&self.release).join(name)
     }
 
+    /// Makes a name for `kmod`, which does what it is called. The package has links too, to where it would be
+    /// installed.
+    fn link(&self, name: &str) -> Result<(), StockError> {
+        let path = self.kernel.join(name);
+        if path.is_symlink() {
+            return Ok(());
+        }
+        symlink("usr/bin/kmod", &path).map_err(|source| StockError::File { path, source })
+    }
+
     fn depmod(&self) -> Result<(), StockError> {
-        let depmod = ["sbin/depmod", "usr/sbin/depmod"].map(|below| self.kernel.join(below));
-        let kmod = self.kernel.join("usr/bin/kmod");
-        // The package has `depmod` as a link to `kmod`, which does what its name says.
-        let program = depmod.iter().find(|path| path.exists()).unwrap_or(&kmod);
-        run(Command::new(program).arg("-b").arg(&self.kernel).arg(&self.release))
+        let mut depmod = Command::new(self.kernel.join("depmod"));
+        depmod.env("LD_LIBRARY_PATH", self.kernel.join(LIBRARIES));
+        run(depmod.arg("-b").arg(&self.kernel).arg(&self.release))
     }
 
     fn make_initramfs(&self) -> Result<(), StockError> {
