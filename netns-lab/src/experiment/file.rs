@@ -132,8 +132,8 @@ pub struct Plot {
     /// How.
     #[serde(default)]
     pub kind: PlotKind,
-    /// The axis whose values are on the x axis (lines, bars; or [`OF`] for whatever has samples), or whose values are the groups of a `cdf`'s curves in
-    /// place of `series`.
+    /// The axis whose values are on the x axis (lines, bars; or [`OF`] for whatever has samples), or whose values are
+    /// the groups of a `cdf`'s curves in place of `series`.
     #[serde(default)]
     pub x: Option<String>,
     /// What the y axis (of a `cdf`: the x axis) measures.
