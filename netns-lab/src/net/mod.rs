@@ -7,6 +7,7 @@
 //! `ip netns exec` that takes no extra process, but leaves `/sys` as it is.
 
 mod commands;
+mod counted;
 mod node;
 mod process;
 mod selftest;
@@ -23,6 +24,7 @@ use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 use crate::topology::{End, Link, NodeId, Role, Topology};
 
 pub(crate) use commands::queue;
+pub use counted::Counted;
 pub use node::Node;
 pub use process::{Background, Output, RawOutput};
 pub use selftest::{SelftestError, selftest};

@@ -1,5 +1,6 @@
 //! One machine of a built network: what it is called there, and running things on it.
 
+use std::collections::BTreeMap;
 use std::fs::{self, OpenOptions};
 use std::io::Write as _;
 use std::net::{Ipv4Addr, Ipv6Addr};
@@ -12,7 +13,7 @@ use std::time::Duration;
 use ipnet::{Ipv4Net, Ipv6Net};
 
 use super::process::{Background, Output, Program, RawOutput};
-use super::{Net, NetError, RUN_FOLDER, commands, create_folder, in_namespace};
+use super::{Counted, Net, NetError, RUN_FOLDER, commands, counted, create_folder, in_namespace};
 use crate::topology::{End, NodeId, Relay, Role};
 
 /// How often, and how many times, a fresh link is asked for its carrier.
@@ -135,6 +136,15 @@ impl<'net> Node<'net> {
     /// The namespace could not be entered.
     pub fn enter<T: Send>(&self, work: impl FnOnce() -> T + Send) -> Result<T, NetError> {
         in_namespace(self.name(), work)
+    }
+
+    /// What its interfaces counted, by name, those of no link among them.
+    ///
+    /// # Errors
+    ///
+    /// The namespace could not be entered, or the kernel's table not be read.
+    pub fn counted(&self) -> Result<BTreeMap<String, Counted>, NetError> {
+        self.enter(counted::read)?
     }
 
     /// Where the node's files are kept while the lab runs.

@@ -155,13 +155,14 @@ impl Counters {
     pub(super) fn read(net: &Net, client: &str) -> Outcome<Self> {
         let mut all = Self::default();
         for node in net.nodes() {
-            let table = node.enter(|| fs::read_to_string("/proc/thread-self/net/dev"))??;
+            let counted = node.counted()?;
             for (at, end) in node.interfaces().enumerate() {
-                let (received, sent) = interface(&table, &end.interface)
+                let found = counted
+                    .get(&end.interface)
                     .ok_or_else(|| format!("{}: found no counters of {}", node.name(), end.interface))?;
-                all.everywhere += received;
+                all.everywhere += found.received;
                 if at == 0 && node.name() == client {
-                    (all.received, all.sent) = (received, sent);
+                    (all.received, all.sent) = (found.received, found.sent);
                 }
             }
         }
@@ -177,28 +178,9 @@ impl Counters {
     }
 }
 
-/// Octets received and sent, of the kernel's table of interfaces.
-fn interface(table: &str, name: &str) -> Option<(u64, u64)> {
-    let lines = table.lines().filter_map(|line| line.split_once(':'));
-    let (_, numbers) = lines.into_iter().find(|(found, _)| found.trim() == name)?;
-    let mut numbers = numbers.split_whitespace().map(str::parse);
-    Some((numbers.next()?.ok()?, numbers.nth(7)?.ok()?))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn counters_are_found_in_the_kernels_table() {
-        let table = "Inter-|   Receive                                                |  Transmit
- face |bytes    packets errs drop fifo frame compressed multicast|bytes    packets errs drop fifo colls carrier compressed
-    lo:     100       1    0    0    0     0          0         0      100       1    0    0    0     0       0          0
-  hub: 4711 40 0 0 0 0 0 0 815 9 0 0 0 0 0 0
-";
-        assert_eq!(interface(table, "hub"), Some((4711, 815)));
-        assert_eq!(interface(table, "ub"), None);
-    }
 
     #[test]
     fn a_report_is_the_last_line() {
