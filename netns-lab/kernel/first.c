@@ -27,9 +27,10 @@ static void fail(const char *what)
 
 static void load(int file)
 {
-	if (!syscall(SYS_finit_module, file, "", 0) || errno == EEXIST)
-		return;
-	if (syscall(SYS_finit_module, file, "", COMPRESSED) && errno != EEXIST)
+	char magic[4] = "";
+	int plain = pread(file, magic, sizeof(magic), 0) == sizeof(magic) && !memcmp(magic, "\177ELF", sizeof(magic));
+
+	if (syscall(SYS_finit_module, file, "", plain ? 0 : COMPRESSED) && errno != EEXIST)
 		fail("load a module");
 }
 
