@@ -12,6 +12,7 @@ pub mod foreign;
 pub mod guest;
 pub mod kernel;
 pub mod net;
+pub mod parallel;
 pub mod program;
 pub mod report;
 pub mod runner;

@@ -7,6 +7,7 @@ use std::process::{Command, ExitCode, Stdio};
 
 use ippriv_lab::experiment::{self, Found, Library, Options, Time};
 use ippriv_lab::kernel;
+use ippriv_lab::parallel;
 use ippriv_lab::runner::{self, Choice, Clock, RunError, Runner};
 use ippriv_lab::stock::Stock;
 use ippriv_lab::system;
@@ -69,7 +70,6 @@ pub(super) fn library() -> Library {
 
 pub(crate) fn run(args: &Run) -> Outcome {
     let found = changed(library().find(&args.experiment)?, args)?;
-    let cores = std::thread::available_parallelism().map_or(1, usize::from);
     let name = if args.quick { format!("{}-quick", found.name) } else { found.name.clone() };
     let out = args.out.clone().unwrap_or_else(|| cargo::workspace().join(RESULTS).join(name));
     // Nonsense is told before anything is built.
@@ -83,7 +83,7 @@ pub(crate) fn run(args: &Run) -> Outcome {
     let runner = counting.as_deref().unwrap_or(lab.as_ref());
     let options = Options {
         quick: args.quick,
-        jobs: args.jobs.map_or(cores, usize::from),
+        jobs: args.jobs.map_or_else(parallel::cores, usize::from),
         out: &out,
         command: std::env::args().skip(1).collect(),
         versions,

@@ -3,9 +3,6 @@
 use std::collections::BTreeMap;
 use std::io;
 use std::path::Path;
-use std::sync::Mutex;
-use std::sync::PoisonError;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use super::file::{Experiment, FileError, Time};
@@ -15,6 +12,7 @@ use super::plan::{Planned, SYSTEM, text};
 use super::point::Point;
 use super::progress::{Progress, rough};
 use super::store::{Kept, Store};
+use crate::parallel;
 use crate::runner::{self, Clock, Finished, Runner};
 use crate::systems;
 use crate::topology::Topology;
@@ -82,7 +80,7 @@ pub fn run(
     runner: &dyn Runner,
     found: &Found,
     options: &Options<'_>,
-    say: &(dyn Fn(&str) + Sync),
+    say: &dyn Fn(&str),
 ) -> Result<Summary, RunError> {
     let plan = found.experiment.plan(&found.path.display().to_string())?;
     let broken = |source| RunError::Store { dir: options.out.display().to_string(), source };
@@ -163,40 +161,25 @@ struct Work<'a> {
 type Results = (Vec<Result<Kept, String>>, usize);
 
 impl Work<'_> {
-    fn all(&self, say: &(dyn Fn(&str) + Sync)) -> io::Result<Results> {
+    fn all(&self, say: &dyn Fn(&str)) -> io::Result<Results> {
         let kept = |planned| self.store.kept(planned, &self.made_by).map(Ok);
-        let results: Vec<Option<Result<Kept, String>>> = self.plan.iter().map(kept).collect();
+        let mut results: Vec<Option<Result<Kept, String>>> = self.plan.iter().map(kept).collect();
         let there = results.iter().flatten().count();
         let missing: Vec<usize> = (0..results.len()).filter(|number| results[*number].is_none()).collect();
         if there > 0 {
             say(&format!("{there} of {} points are there already", results.len()));
         }
-        let progress = Mutex::new(Progress::new(missing.iter().map(|number| self.kind(*number))));
-        let results = Mutex::new(results);
-        let (next, over) = (AtomicUsize::new(0), AtomicUsize::new(there));
-        let broken = Mutex::new(None);
-        let task = || {
-            while let Some(number) = missing.get(next.fetch_add(1, Ordering::Relaxed)) {
-                let (result, wall) = match self.one(*number) {
-                    Ok(ended) => ended,
-                    Err(error) => return *lock(&broken) = Some(error),
-                };
-                let over = over.fetch_add(1, Ordering::Relaxed) + 1;
-                let mut progress = lock(&progress);
-                progress.over(self.kind(*number), wall);
-                say(&self.line(*number, over, &result, wall, progress.left(self.options.jobs)));
-                lock(&results)[*number] = Some(result);
-            }
-        };
-        std::thread::scope(|scope| {
-            for _ in 0..self.options.jobs.max(1) {
-                scope.spawn(task);
-            }
-        });
-        if let Some(error) = lock(&broken).take() {
-            return Err(error);
-        }
-        let results = std::mem::take(&mut *lock(&results));
+        let mut progress = Progress::new(missing.iter().map(|number| self.kind(*number)));
+        let mut done = there;
+        let work = |number: &usize| self.one(*number);
+        parallel::each(self.options.jobs, &missing, work, |place, ended| {
+            let (number, (result, wall)) = (missing[place], ended?);
+            done += 1;
+            progress.over(self.kind(number), wall);
+            say(&self.line(number, done, &result, wall, progress.left(self.options.jobs)));
+            results[number] = Some(result);
+            Ok::<(), io::Error>(())
+        })?;
         let unrun = || Err("was not run".to_owned());
         Ok((results.into_iter().map(|result| result.unwrap_or_else(unrun)).collect(), there))
     }
@@ -219,7 +202,7 @@ impl Work<'_> {
     fn line(
         &self,
         number: usize,
-        over: usize,
+        done: usize,
         result: &Result<Kept, String>,
         wall: Duration,
         left: Option<Duration>,
@@ -230,7 +213,7 @@ impl Work<'_> {
             Err(why) => format!("FAILED: {}", why.lines().last().unwrap_or_default()),
         };
         let left = left.filter(|left| !left.is_zero()).map(|left| format!(", {} left", rough(left)));
-        format!("{over}/{}{} {title}: {what}", self.plan.len(), left.unwrap_or_default())
+        format!("{done}/{}{} {title}: {what}", self.plan.len(), left.unwrap_or_default())
     }
 }
 
@@ -252,10 +235,6 @@ pub(super) fn run_point(
         Err(error) => (Err(error.to_string()), job.limit),
         Ok(finished) => (samples(&finished), finished.wall),
     })
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// The samples that a point's lab wrote, or why there are none.

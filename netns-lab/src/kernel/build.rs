@@ -13,7 +13,7 @@ use super::{
     Kernel, KernelError, Version, cache, config,
     source::{self, stage},
 };
-use crate::system;
+use crate::{parallel, system};
 
 const PROGRESS: Duration = Duration::from_secs(10);
 const LAST_LINES: usize = 20;
@@ -168,7 +168,7 @@ fn configure(tree: &Path, version: Version) -> Result<(), KernelError> {
 }
 
 fn compile(tree: &Path) -> Result<(), KernelError> {
-    let jobs = thread::available_parallelism().map_or(1, std::num::NonZero::get);
+    let jobs = parallel::cores();
     stage(&format!("compiling with {jobs} jobs"));
     let mut command = make(tree);
     command.arg(format!("-j{jobs}")).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
