@@ -8,21 +8,15 @@ use std::{
     time::Duration,
 };
 
-use ippriv_lab::runner::{self, Choice, Job, Streams};
+use ippriv_lab::runner::{self, Job, Streams};
 
+use super::machine::Machine;
 use crate::Outcome;
 
 #[derive(clap::Args)]
 pub(crate) struct Args {
-    /// What runs it.
-    #[arg(long, value_enum, default_value = "auto")]
-    runner: Choice,
-    /// Run in virtual time.
-    #[arg(long = "virtual")]
-    virtual_time: bool,
-    /// Where the randomness of virtual time starts.
-    #[arg(long, default_value_t = 1, requires = "virtual_time")]
-    seed: u64,
+    #[command(flatten)]
+    machine: Machine,
     /// Wall time after which the program is ended: 90s, 5m, 2h.
     #[arg(long, default_value = "60s", value_parser = parse_duration)]
     limit: Duration,
@@ -50,8 +44,8 @@ pub(crate) struct Args {
 }
 
 pub(crate) fn run(args: Args) -> Outcome {
-    let clock = args.runner.clock(args.virtual_time.then_some(args.seed));
-    let runner = runner::choose(args.runner, clock)?;
+    let clock = args.machine.clock();
+    let runner = runner::choose(args.machine.runner, clock)?;
     let mut job = Job::new(args.program);
     job.env = args.env.into_iter().map(|(name, value)| (name.into(), value.into())).collect();
     job.cwd = std::env::current_dir()?;

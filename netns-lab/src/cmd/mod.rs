@@ -7,6 +7,7 @@ pub(crate) mod demo;
 pub(crate) mod exec;
 pub(crate) mod in_lab;
 pub(crate) mod kernel;
+mod machine;
 pub(crate) mod plot;
 pub(crate) mod report;
 pub(crate) mod run;

@@ -13,6 +13,7 @@ use ippriv_lab::system;
 use ippriv_lab::topology::{self, Topology};
 
 use super::cargo;
+use super::machine::Machine;
 use crate::Outcome;
 
 /// How long an open lab may stay open.
@@ -25,15 +26,8 @@ const DEFAULT: &str = "netns-lab/topologies/europe.yaml";
 pub(crate) struct Up {
     /// A topology; see netns-lab/topologies.
     file: PathBuf,
-    /// What runs it.
-    #[arg(long, value_enum, default_value = "auto")]
-    runner: Choice,
-    /// Run in virtual time.
-    #[arg(long = "virtual")]
-    virtual_time: bool,
-    /// Where the randomness of virtual time starts.
-    #[arg(long, default_value_t = 1, requires = "virtual_time")]
-    seed: u64,
+    #[command(flatten)]
+    machine: Machine,
     /// The command and its arguments; nodes are network namespaces: `ip netns exec client …`.
     #[arg(last = true)]
     command: Vec<OsString>,
@@ -50,8 +44,7 @@ pub(crate) struct Shell {
 }
 
 pub(crate) fn up(args: Up) -> Outcome {
-    let clock = args.runner.clock(args.virtual_time.then_some(args.seed));
-    open(&args.file, args.runner, clock, Streams::Inherit, args.command)
+    open(&args.file, args.machine.runner, args.machine.clock(), Streams::Inherit, args.command)
 }
 
 pub(crate) fn shell(args: Shell) -> Outcome {
@@ -59,7 +52,7 @@ pub(crate) fn shell(args: Shell) -> Outcome {
         return Err("shell: standard input is not a terminal; use `cargo lab up FILE -- COMMAND`".into());
     }
     let file = args.file.unwrap_or_else(|| cargo::workspace().join(DEFAULT));
-    open(&file, args.runner, Clock::Real, Streams::Terminal, vec!["bash".into(), "-i".into()])
+    open(&file, args.runner, args.runner.clock(None), Streams::Terminal, vec!["bash".into(), "-i".into()])
 }
 
 /// Checks the file here, where errors are seen at once, and opens it in the lab.
