@@ -201,7 +201,7 @@ fn simple_programs_run_natively() {
 fn what_the_native_runner_cannot_do_is_refused() {
     assert!(matches!(choose(Choice::Native, Clock::Virtual { seed: 1 }), Err(RunError::NativeVirtual)));
     let marked = Job { cpu_marks: true, ..shell("true") };
-    assert!(matches!(Native.run(&marked), Err(RunError::NativeMarks)));
+    assert!(matches!(Native.run(&marked), Err(RunError::NoMarks)));
     assert!(matches!(Native.run(&Job::new(Vec::<OsString>::new())), Err(RunError::NoProgram)));
 }
 

@@ -140,9 +140,9 @@ pub enum RunError {
     /// Virtual time was asked of the running kernel.
     #[error("virtual time needs the lab kernel; the native runner has real time only")]
     NativeVirtual,
-    /// CPU marks were asked of the running kernel.
-    #[error("CPU marks need the lab kernel; natively the lab's share of the kernel's time is not known")]
-    NativeMarks,
+    /// CPU marks were asked of another than the lab kernel.
+    #[error("CPU marks need the lab kernel; of other kernels' time the lab's share is not known")]
+    NoMarks,
     /// Another clock was asked of the emulator, or its own of another runner.
     #[error("time by instructions is what the runner `qemu` has, and no other")]
     OnlyInstructions,

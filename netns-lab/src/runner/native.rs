@@ -24,7 +24,7 @@ impl Runner for Native {
             Clock::Instructions => return Err(RunError::OnlyInstructions),
         }
         if job.cpu_marks {
-            return Err(RunError::NativeMarks);
+            return Err(RunError::NoMarks);
         }
         let program = program::path().map_err(RunError::host("find the lab's program"))?;
         let mut argv: Vec<OsString> = [

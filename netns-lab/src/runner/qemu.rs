@@ -53,7 +53,7 @@ impl Runner for Qemu {
             return Err(RunError::OnlyInstructions);
         }
         if job.cpu_marks {
-            return Err(RunError::NativeMarks);
+            return Err(RunError::NoMarks);
         }
         if job.streams == Streams::Terminal {
             return Err(RunError::NoTerminal);

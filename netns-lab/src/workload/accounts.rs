@@ -118,14 +118,10 @@ fn parent(stat: &str) -> Option<u32> {
     stat.rsplit_once(')')?.1.split_whitespace().nth(1)?.parse().ok()
 }
 
+/// The kernel's threads that receive for an interface.
 fn napi_threads() -> Outcome<BTreeSet<u32>> {
-    named("napi/")
-}
-
-/// Kernel threads by how their names begin.
-fn named(prefix: &str) -> Outcome<BTreeSet<u32>> {
     let name = |pid: &u32| fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default();
-    Ok(pids()?.into_iter().filter(|pid| name(pid).starts_with(prefix)).collect())
+    Ok(pids()?.into_iter().filter(|pid| name(pid).starts_with("napi/")).collect())
 }
 
 fn pids() -> Outcome<BTreeSet<u32>> {
