@@ -257,12 +257,54 @@ fn the_guest_ends_with_its_keeper() {
     wait_until_empty(&dir);
 }
 
+#[test]
 #[expect(clippy::disallowed_methods, reason = "waits for processes of the host")]
+fn a_guest_in_virtual_time_has_a_processor_of_its_own() {
+    let dir = own_dir("processor");
+    let begun = Instant::now();
+    // While other tests' guests have them all, it has none.
+    loop {
+        let script = "echo up; sleep infinity";
+        let mut child = start_in(&dir, &["--runner", "uml", "--virtual", "--", "sh", "-c", script]);
+        let guests = processes_in(&dir)
+            .into_iter()
+            .filter(|path| fs::read_link(path.join("cwd")).is_ok_and(|cwd| cwd != dir));
+        let mut processors: Vec<String> = guests.map(|path| processors_of(&path)).collect();
+        signal_group(&child, "KILL");
+        child.wait().unwrap();
+        wait_until_gone(&dir);
+        processors.dedup();
+        if let [one] = &processors[..]
+            && one.parse::<u32>().is_ok()
+        {
+            break;
+        }
+        assert!(begun.elapsed() < Duration::from_secs(60), "{processors:?}");
+    }
+    fs::remove_dir(dir).unwrap();
+}
+
+/// The processors that a process may run on, as the kernel lists them.
+fn processors_of(process: &Path) -> String {
+    let status = fs::read_to_string(process.join("status")).unwrap_or_default();
+    status
+        .lines()
+        .find_map(|line| line.strip_prefix("Cpus_allowed_list:"))
+        .unwrap_or_default()
+        .trim()
+        .to_owned()
+}
+
 fn wait_until_empty(dir: &Path) {
+    wait_until_gone(dir);
+    fs::remove_dir(dir).unwrap();
+}
+
+#[expect(clippy::disallowed_methods, reason = "waits for processes of the host")]
+fn wait_until_gone(dir: &Path) {
     let begun = Instant::now();
     while !processes_in(dir).is_empty() || fs::read_dir(dir).unwrap().count() > 0 {
         assert!(begun.elapsed() < Duration::from_secs(10), "left: {:?}", processes_in(dir));
         std::thread::sleep(Duration::from_millis(20));
     }
-    fs::remove_dir(dir).unwrap();
 }

@@ -36,6 +36,8 @@ pub(crate) struct Machine {
     /// The machine's whole environment.
     pub(crate) env: Vec<(OsString, OsString)>,
     pub(crate) terminal: bool,
+    /// The only processor of the host's that it runs on, if it is bound to one.
+    pub(crate) processor: Option<usize>,
 }
 
 /// The shared directory, as its host sees it. It lives until the keeper removes it.

@@ -20,6 +20,7 @@ use rustix::{
 };
 
 use super::files::{JobDir, Machine};
+use super::processor;
 
 const POLL: Duration = Duration::from_millis(1);
 
@@ -81,7 +82,7 @@ fn start(dir: &JobDir, machine: &Machine, terminal: Option<&Terminal>) -> io::Re
         Some(terminal) => command.stdin(terminal.file.try_clone()?).stdout(terminal.file.try_clone()?),
         None => command.stdin(Stdio::null()).stdout(log).process_group(0),
     };
-    command.spawn()
+    processor::on(machine.processor, || command.spawn())
 }
 
 fn end(child: &mut Child, terminal: bool) -> io::Result<()> {

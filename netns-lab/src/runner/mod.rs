@@ -4,6 +4,7 @@ mod files;
 mod keeper;
 mod native;
 mod own;
+mod processor;
 mod qemu;
 mod session;
 mod uml;

@@ -43,6 +43,6 @@ impl Runner for Native {
         .map(OsString::from)
         .into();
         argv.extend([session::guest_word(MACHINE), program.into()]);
-        session::run(job, session::Boot { argv, env: Vec::new(), disk: None })
+        session::run(job, session::Boot { argv, env: Vec::new(), disk: None, processor: None })
     }
 }

@@ -62,7 +62,7 @@ impl Runner for Qemu {
         let mut env: Vec<(OsString, OsString)> = Vec::new();
         env.extend(self.stock.environment().map(|(name, path)| (name.into(), path.into())));
         let argv = command_line(&self.stock, &program, job);
-        session::run(job, session::Boot { argv, env, disk: Some(DISK) })
+        session::run(job, session::Boot { argv, env, disk: Some(DISK), processor: None })
     }
 }
 

@@ -14,6 +14,7 @@ use std::{
 
 use super::{
     Finished, GUEST_VARIABLE, GuestJob, Job, JobDir, KEEPER_ARGUMENT, RunError, Streams, files::Machine,
+    processor::Reserved,
 };
 use crate::{program, system};
 
@@ -29,6 +30,8 @@ pub(super) struct Boot {
     pub(super) env: Vec<(OsString, OsString)>,
     /// The name and the size in octets of an empty file in the job's directory, for the machine's disk.
     pub(super) disk: Option<(&'static str, u64)>,
+    /// What it runs on, if that is one processor.
+    pub(super) processor: Option<Reserved>,
 }
 
 /// Runs `job` in the machine that `boot` starts.
@@ -44,6 +47,7 @@ pub(super) fn run(job: &Job, boot: Boot) -> Result<Finished, RunError> {
 struct Session {
     dir: JobDir,
     _lock: File,
+    _processor: Option<Reserved>,
     keeper: Child,
     stdout: Follow,
     stderr: Follow,
@@ -53,12 +57,14 @@ struct Session {
 impl Session {
     fn start(job: &Job, boot: Boot) -> Result<Self, RunError> {
         let (dir, lock) = JobDir::create().map_err(RunError::host("make a directory for the job"))?;
-        Self::prepare(&dir, job, boot)
+        Self::prepare(&dir, job, &boot)
             .and_then(|()| {
                 let stdout = Follow::create(&dir, "stdout", job.streams)?;
                 let stderr = Follow::create(&dir, "stderr", job.streams)?;
                 let keeper = start_keeper(&dir, job.streams)?;
-                Ok(Self { dir: dir.clone(), _lock: lock, keeper, stdout, stderr, cpu_marks: Vec::new() })
+                let dir = dir.clone();
+                let cpu_marks = Vec::new();
+                Ok(Self { dir, _lock: lock, _processor: boot.processor, keeper, stdout, stderr, cpu_marks })
             })
             .map_err(|error| {
                 // Nothing else removes it while there is no keeper. The first error is the one to tell.
@@ -67,7 +73,7 @@ impl Session {
             })
     }
 
-    fn prepare(dir: &JobDir, job: &Job, boot: Boot) -> io::Result<()> {
+    fn prepare(dir: &JobDir, job: &Job, boot: &Boot) -> io::Result<()> {
         let terminal = job.streams == Streams::Terminal;
         let guest = GuestJob {
             argv: job.argv.clone(),
@@ -83,9 +89,10 @@ impl Session {
         if let Some((name, octets)) = boot.disk {
             File::create(dir.file(name))?.set_len(octets)?;
         }
-        let mut env = boot.env;
+        let mut env = boot.env.clone();
         env.push(("PATH".into(), system::search_path()));
-        dir.put_json("machine", &Machine { argv: boot.argv, env, terminal })
+        let processor = boot.processor.as_ref().map(|reserved| reserved.number);
+        dir.put_json("machine", &Machine { argv: boot.argv.clone(), env, terminal, processor })
     }
 
     fn follow(mut self, job: &Job, begun: Instant) -> Result<Finished, RunError> {

@@ -2,7 +2,7 @@
 
 use std::{ffi::OsString, path::Path};
 
-use super::{Clock, Finished, Job, RunError, Runner, Streams, session};
+use super::{Clock, Finished, Job, RunError, Runner, Streams, processor::Reserved, session};
 use crate::{
     kernel::{Kernel, Version},
     program,
@@ -49,6 +49,10 @@ impl Runner for Uml {
                 argv: command_line(&self.kernel, &program, job),
                 env: environment(&self.kernel, &program, job.clock, memory_fits(job.memory_mib)),
                 disk: None,
+                processor: match job.clock {
+                    Clock::Virtual { .. } => Reserved::free(),
+                    Clock::Real | Clock::Instructions => None,
+                },
             },
         )
     }
