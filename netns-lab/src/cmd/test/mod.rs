@@ -19,7 +19,7 @@ use crate::Outcome;
 /// Checks format, lints and docs, runs unit, core and kernel tests, and every scenario in the lab.
 #[derive(clap::Args)]
 pub(crate) struct Args {
-    /// Only scenarios whose name contains this, and nothing else.
+    /// Only scenarios, and kept results (`result-NAME`), whose name contains this, and nothing else.
     filter: Option<String>,
     /// Where the randomness of virtual time starts.
     #[arg(long, default_value_t = 1)]
@@ -30,7 +30,7 @@ pub(crate) struct Args {
     /// Show every verdict, not only those that fail.
     #[arg(long)]
     verbose: bool,
-    /// Print one JSON object instead: the scenarios with all verdicts, and the matrix of other people's daemons.
+    /// Print one JSON object instead, of scenarios only: them with all verdicts, and the matrix of other people's daemons.
     #[arg(long, requires = "filter")]
     json: bool,
 }
@@ -74,10 +74,8 @@ pub(crate) fn run(args: &Args) -> Outcome {
     cargo::build_commands()?;
     let runner = runner::choose(Choice::Uml, Clock::Virtual { seed: args.seed })?;
     let jobs = args.jobs.map_or_else(parallel::cores, usize::from);
-    let wanted = |scenario: &&Scenario| {
-        args.filter.as_ref().is_none_or(|filter| scenario.name.contains(filter.as_str()))
-    };
-    let tried: Vec<&Scenario> = scenario::all().filter(wanted).collect();
+    let wanted = |name: &str| args.filter.as_ref().is_none_or(|filter| name.contains(filter.as_str()));
+    let tried: Vec<&Scenario> = scenario::all().filter(|scenario| wanted(scenario.name)).collect();
     let needs_foreign = tried.iter().any(|scenario| scenario.needs_foreign());
     if needs_foreign {
         for bundle in foreign::ALL {
@@ -91,7 +89,9 @@ pub(crate) fn run(args: &Args) -> Outcome {
     }
     if args.filter.is_none() {
         tally.add(results::same_seed_same_bytes(runner.as_ref())?);
-        tally.add(results::same_results(runner.as_ref(), jobs)?);
+    }
+    if !args.json {
+        tally.add(results::same_results(runner.as_ref(), jobs, wanted)?);
     }
     let mut results = Vec::new();
     let try_one = |scenario: &&Scenario| scenarios::try_one(runner.as_ref(), scenario, args.seed);
@@ -104,7 +104,7 @@ pub(crate) fn run(args: &Args) -> Outcome {
     });
     let matrix =
         interop::Matrix::new(results.iter().map(|tried| (tried.scenario, tried.verdicts.as_slice())));
-    if scenario::all().filter(|scenario| scenario.name.starts_with("interop-")).all(|one| wanted(&one)) {
+    if scenario::all().map(|scenario| scenario.name).filter(|name| name.starts_with("interop-")).all(wanted) {
         tally.skipped += matrix.untried();
     }
     if args.json {

@@ -42,17 +42,27 @@ struct Kept {
     others: Vec<String>,
 }
 
-/// Points of the results in docs/results, run again, `jobs` at a time, have to give the same samples.
-pub(super) fn same_results(runner: &dyn Runner, jobs: usize) -> Result<Tally, Box<dyn std::error::Error>> {
-    println!("── results: a point of ours and one of Tor's of each experiment in docs/results, run again");
+/// Points of the results in docs/results, run again, `jobs` at a time, have to give the same samples. Only of those
+/// whose name with `result-` before it is `wanted`.
+pub(super) fn same_results(
+    runner: &dyn Runner,
+    jobs: usize,
+    wanted: impl Fn(&str) -> bool,
+) -> Result<Tally, Box<dyn std::error::Error>> {
     let mut tally = Tally::default();
+    let mut names = run::library().names()?;
+    names.retain(|name| wanted(&titled(name)));
+    if names.is_empty() {
+        return Ok(tally);
+    }
+    println!("── results: a point of ours and one of Tor's of each experiment in docs/results, run again");
     let mut all = Vec::new();
-    for name in run::library().names()? {
+    for name in names {
         let dir = cargo::workspace().join("docs/results").join(&name);
         if dir.is_dir() {
             all.push(kept(runner, &name, &dir)?);
         } else {
-            println!("{} {name}: found no result, expected one in {}", mark(false), dir.display());
+            println!("{} {}: found no result, expected one in {}", mark(false), titled(&name), dir.display());
             tally.add(Tally::of(false));
         }
     }
@@ -64,10 +74,15 @@ pub(super) fn same_results(runner: &dyn Runner, jobs: usize) -> Result<Tally, Bo
     parallel::in_order(jobs, &points.collect::<Vec<_>>(), again, |(kept, record), result| {
         let (pass, what) = kept.judged(result);
         let title = record.axes.values().map(experiment::text).collect::<Vec<_>>().join(" ");
-        println!("{} {}: {title}: {what}", mark(pass), kept.found.name);
+        println!("{} {}: {title}: {what}", mark(pass), titled(&kept.found.name));
         tally.add(Tally::of(pass));
     });
     Ok(tally)
+}
+
+/// What the test of a kept result is called.
+fn titled(name: &str) -> String {
+    format!("result-{name}")
 }
 
 fn kept(runner: &dyn Runner, name: &str, dir: &Path) -> Result<Kept, Box<dyn std::error::Error>> {
