@@ -31,15 +31,17 @@ impl Reserved {
     }
 }
 
-/// Starts something that runs on the processor with this number, if there is one, and on no other.
+/// Starts something that runs on the processor with this number, if there is one, and on no other. Where that is
+/// refused it runs anywhere: it only takes longer.
 pub(super) fn on<T>(number: Option<usize>, start: impl FnOnce() -> io::Result<T>) -> io::Result<T> {
-    let Some(number) = number else { return start() };
-    let all = sched_getaffinity(None)?;
+    let (Some(number), Ok(all)) = (number, sched_getaffinity(None)) else { return start() };
     let mut one = CpuSet::new();
     one.set(number);
-    sched_setaffinity(None, &one)?;
+    let bound = sched_setaffinity(None, &one).is_ok();
     let started = start();
-    sched_setaffinity(None, &all)?;
+    if bound {
+        sched_setaffinity(None, &all)?;
+    }
     started
 }
 
@@ -65,5 +67,11 @@ mod tests {
         let during = on(Some(number), || Ok(sched_getaffinity(None)?)).unwrap();
         assert!(during.count() == 1 && during.is_set(number));
         assert_eq!(sched_getaffinity(None).unwrap(), before);
+    }
+
+    #[test]
+    fn without_that_processor_it_runs_anywhere() {
+        let before = sched_getaffinity(None).unwrap();
+        assert_eq!(on(Some(CpuSet::MAX_CPU - 1), || Ok(sched_getaffinity(None)?)).unwrap(), before);
     }
 }
