@@ -14,7 +14,7 @@ pub fn cores() -> usize {
 /// Works on `items`, `jobs` at a time, and hands over each result with the item's place as soon as it is there.
 ///
 /// # Errors
-/// The first of `over`; what is being worked on is ended then, and hardly anything begun.
+/// The first of `over`; what is being worked on comes to its end then, and hardly anything is begun.
 pub fn each<T: Sync, R: Send, E>(
     jobs: usize,
     items: &[T],
