@@ -16,6 +16,7 @@ use crate::program;
 use crate::runner::Clock;
 use crate::scenario::Lab;
 use crate::topology::Topology;
+use crate::traffic::tcp_limit;
 
 pub(super) const ALL: &[Bench] = &[Bench {
     name: "goodput",
@@ -43,11 +44,8 @@ links:
   - { between: [hub, server], rate: 100mbit, delay: 2ms }
 ";
 const RELAYS: [&str; 3] = ["entry", "middle", "exit"];
-/// Mbit/s of the client's link; netem counts the Ethernet header along with the IP packet.
+/// Mbit/s of the client's link.
 const LINK: f64 = 10.0;
-const ETHERNET_HEADER: u32 = 14;
-/// IPv4 and TCP headers, and the timestamps that every segment carries.
-const TCP_HEADERS: u32 = 20 + 20 + 12;
 /// The most that AES-GCM leaves of an Ethernet path.
 const LARGE_MTU: u32 = 1334;
 const PORT: u16 = 5001;
@@ -121,7 +119,7 @@ fn shares(lab: &Lab, from: Option<IpAddr>, mtu: u32, layers: &[Layer]) -> Result
 
 /// Mbit/s of payload that fill the link, every packet as large as it may be.
 fn limit(mtu: u32, layers: &[Layer]) -> f64 {
-    LINK * f64::from(mtu - TCP_HEADERS) / f64::from(wire_size(mtu, layers) + ETHERNET_HEADER)
+    tcp_limit(LINK, mtu, wire_size(mtu, layers))
 }
 
 /// Mbit/s of payload that arrive.

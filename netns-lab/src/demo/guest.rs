@@ -18,6 +18,7 @@ use crate::net::Background;
 use crate::program;
 use crate::scenario::{Lab, Verdicts};
 use crate::topology::Topology;
+use crate::traffic::tcp_limit;
 
 const EUROPE: &str = include_str!("../../topologies/europe.yaml");
 const RELAYS: [&str; 3] = ["entry", "middle", "exit"];
@@ -25,10 +26,6 @@ const RELAYS: [&str; 3] = ["entry", "middle", "exit"];
 const ROUTERS: [&str; 5] = ["trento", "munich", "frankfurt", "amsterdam", "london"];
 /// The rate of the links between routers in `europe.yaml`, in Mbit/s.
 const RATE: f64 = 20.0;
-/// What the lab's links count beside the IP packet: the Ethernet header.
-const ETHERNET: u32 = 14;
-/// IPv4 and TCP headers with timestamps.
-const TCP_HEADERS: u32 = 52;
 /// How long overlays and the circuit may take to be there.
 const BUILD: Duration = Duration::from_secs(30);
 /// How long a load's last packets may take to leave the network.
@@ -373,8 +370,7 @@ fn header_limit() -> f64 {
     let layer = mtu::Layer::to(std::net::Ipv4Addr::UNSPECIFIED.into(), Suite::AesGcm128, false);
     let layers = [layer; RELAYS.len()];
     let inner = mtu::DEFAULT.get();
-    let wire = mtu::wire_size(inner, &layers) + ETHERNET;
-    RATE * f64::from(inner - TCP_HEADERS) / f64::from(wire)
+    tcp_limit(RATE, inner, mtu::wire_size(inner, &layers))
 }
 
 fn cost_verdicts(traffic: &[Compared], limit: f64, verdicts: &mut Verdicts) {

@@ -19,6 +19,7 @@ use crate::net::{Background, Net};
 use crate::program;
 use crate::systems::{Circuit, Place, Settings, Way};
 use crate::topology::Topology;
+use crate::traffic::{TCP_HEADERS, tcp_limit};
 
 type Outcome<T = ()> = Result<T, Box<dyn Error>>;
 
@@ -46,27 +47,11 @@ pub(super) const ALL: &[Scenario] = &[
     Scenario { name: "lab-systems-openvpn", about: "OpenVPN over TCP as a system under test", run: openvpn },
 ];
 
-/// The testbed of the experiments about loss: the link of the first two relays is the narrow one.
-const NETWORK: &str = "
-description: A client, three relays and a server in a line.
-nodes:
-  - { name: client, role: client }
-  - { name: entry, role: relay, pool: 10.64.0.0/16 }
-  - { name: middle, role: relay, pool: 10.65.0.0/16 }
-  - { name: exit, role: relay, pool: 10.66.0.0/16, pool6: 'fd00:66::/64', exit: true }
-  - { name: server, role: server }
-links:
-  - { between: [client, entry], rate: 100mbit, delay: 2ms }
-  - { between: [entry, middle], rate: 10mbit, delay: 10ms, queue: 50 }
-  - { between: [middle, exit], rate: 100mbit, delay: 2ms }
-  - { between: [exit, server], rate: 100mbit, delay: 2ms }
-";
+/// The link of the first two relays is the narrow one, as in the experiments about loss.
+pub(super) const BOTTLENECK: &str = include_str!("../../topologies/bottleneck.yaml");
+/// Mbit/s of the narrow link.
+pub(super) const LINK: f64 = 10.0;
 const HOPS: [&str; 3] = ["entry", "middle", "exit"];
-/// Mbit/s of the narrow link; netem counts the Ethernet header along with the IP packet.
-const LINK: f64 = 10.0;
-const ETHERNET_HEADER: u32 = 14;
-/// IPv4 and TCP headers, and the timestamps that every segment carries.
-const TCP_HEADERS: u32 = 20 + 20 + 12;
 const PORT: u16 = 5001;
 /// What of the limit has to arrive.
 const SHARE: f64 = 0.98;
@@ -125,7 +110,7 @@ fn openvpn(verdicts: &mut Verdicts) -> Outcome {
 
 /// Mbit/s of payload that fill the narrow link with packets of `mtu` octets that are `wire` octets long there.
 fn limit(mtu: u32, wire: u32) -> f64 {
-    LINK * f64::from(mtu - TCP_HEADERS) / f64::from(wire + ETHERNET_HEADER)
+    tcp_limit(LINK, mtu, wire)
 }
 
 /// Mbit/s of payload that fill the narrow link with a stream of whole packets, each after two octets of length.
@@ -249,7 +234,7 @@ impl Testbed {
     }
 
     fn with(circuits: usize) -> Outcome<Self> {
-        let net = Net::build(&Topology::parse("systems", NETWORK)?)?;
+        let net = Net::build(&Topology::parse("bottleneck", BOTTLENECK)?)?;
         let circuit = Circuit { client: "client".to_owned(), hops: HOPS.map(str::to_owned).to_vec() };
         let server = net.node("server")?;
         let listen = format!("0.0.0.0:{PORT}");

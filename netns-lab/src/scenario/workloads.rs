@@ -7,10 +7,12 @@ use std::time::Duration;
 use ippriv::suite::Suite;
 use ippriv::telescope::mtu::{DEFAULT, Layer, wire_size};
 
+use super::systems::{BOTTLENECK, LINK};
 use super::{Scenario, Verdicts};
 use crate::net::Net;
 use crate::systems::{self, Circuit, Place, Way};
 use crate::topology::Topology;
+use crate::traffic::tcp_limit;
 use crate::workload::{Arena, Sample, Settings};
 
 pub(super) const ALL: &[Scenario] = &[Scenario {
@@ -19,29 +21,10 @@ pub(super) const ALL: &[Scenario] = &[Scenario {
     run,
 }];
 
-/// The network of the research: 10 Mbit/s and 10 ms from the first relay to the second, 32 ms there and back.
-const NETWORK: &str = "
-description: A client, three relays and a server in a line; narrow between the first two relays.
-nodes:
-  - { name: client, role: client }
-  - { name: entry, role: relay, pool: 10.64.0.0/16 }
-  - { name: middle, role: relay, pool: 10.65.0.0/16 }
-  - { name: exit, role: relay, pool: 10.66.0.0/16, exit: true }
-  - { name: server, role: server }
-links:
-  - { between: [client, entry], rate: 100mbit, delay: 2ms }
-  - { between: [entry, middle], rate: 10mbit, delay: 10ms, queue: 50 }
-  - { between: [middle, exit], rate: 100mbit, delay: 2ms }
-  - { between: [exit, server], rate: 100mbit, delay: 2ms }
-";
-/// Mbit/s of the narrow link, netem counting the Ethernet header too, and octets of headers of a TCP segment.
-const LINK: f64 = 10.0;
-const ETHERNET_HEADER: u32 = 14;
-const TCP_HEADERS: u32 = 52;
 const DRAINED: Duration = Duration::from_secs(2);
 
 fn run(verdicts: &mut Verdicts) -> Result<(), Box<dyn Error>> {
-    let net = Net::build(&Topology::parse("workloads", NETWORK)?)?;
+    let net = Net::build(&Topology::parse("bottleneck", BOTTLENECK)?)?;
     let hops: Vec<String> = ["entry", "middle", "exit"].map(str::to_owned).to_vec();
     let circuit = Circuit { client: "client".to_owned(), hops };
     let circuits = [circuit.clone(), circuit];
@@ -61,8 +44,7 @@ fn run(verdicts: &mut Verdicts) -> Result<(), Box<dyn Error>> {
         let running = system.start(place).map_err(|error| error.to_string())?;
         let ways = running.ways();
         let arena = Arena { net: &net, circuits: &circuits, ways: &ways, servers: &servers, seed: 7 };
-        let limit =
-            LINK * f64::from(mtu - TCP_HEADERS) / f64::from(wire_size(mtu, &layers) + ETHERNET_HEADER);
+        let limit = tcp_limit(LINK, mtu, wire_size(mtu, &layers));
         bulk(verdicts, arena, limit)?;
         page(verdicts, arena)?;
         clients(verdicts, arena)?;
