@@ -17,5 +17,5 @@ pub use library::{Found, Library, LibraryError};
 pub use manifest::{Manifest, PointRecord, PointState};
 pub use plan::{Planned, text};
 pub use point::{Point, in_lab};
-pub use reference::Reference;
+pub use reference::{Mismatch, Reference};
 pub use run::{Options, RunError, Summary, prepare, run, systems};

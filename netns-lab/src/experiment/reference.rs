@@ -23,6 +23,20 @@ const NEAR_ANYWAY: f64 = 2.0;
 /// Lines that are shown of a difference.
 const SHOWN: usize = 3;
 
+/// Why a point that was run again is not as it is kept.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Mismatch {
+    /// It has samples, but others.
+    #[error("{0}")]
+    Samples(String),
+    /// The experiment has no such point any more.
+    #[error("found a point that the experiment no longer has, expected a result of the experiment as it is")]
+    NoSuchPoint,
+    /// It could not be run.
+    #[error("{0}")]
+    Failed(String),
+}
+
 /// A kept result.
 #[derive(Debug)]
 pub struct Reference {
@@ -72,17 +86,19 @@ impl Reference {
     ///
     /// # Errors
     /// How the experiment or its samples differ from those that are kept.
-    pub fn again(&self, runner: &dyn Runner, found: &Found, record: &PointRecord) -> Result<(), String> {
+    pub fn again(&self, runner: &dyn Runner, found: &Found, record: &PointRecord) -> Result<(), Mismatch> {
+        let failed = |error: &dyn std::fmt::Display| Mismatch::Failed(error.to_string());
         let experiment =
             if self.manifest.quick { found.experiment.clone().quick() } else { found.experiment.clone() };
-        let plan = experiment.plan(&found.path.display().to_string()).map_err(|error| error.to_string())?;
+        let plan = experiment.plan(&found.path.display().to_string()).map_err(|error| failed(&error))?;
         let same = plan
             .iter()
             .find(|planned| planned.axes == record.axes && planned.rep == record.rep)
             .filter(|planned| planned.point.seed == record.seed)
-            .ok_or("found a point that the experiment no longer has, expected a result of the experiment as it is")?;
-        let (result, _) = run_point(runner, &experiment, &same.point).map_err(|error| error.to_string())?;
-        let lines = lines_of(&self.manifest.experiment.axes, record, &result?);
+            .ok_or(Mismatch::NoSuchPoint)?;
+        let (result, _) = run_point(runner, &experiment, &same.point).map_err(|error| failed(&error))?;
+        let samples = result.map_err(|error| failed(&error))?;
+        let lines = lines_of(&self.manifest.experiment.axes, record, &samples);
         match experiment.time {
             Time::Virtual => self.compare(record, &lines),
             Time::Instructions => self.compare_counts(record, &lines),
@@ -96,13 +112,16 @@ impl Reference {
     }
 
     /// Compares lines with those that are kept of a point: of the same, and counts of instructions near each other.
-    fn compare_counts(&self, record: &PointRecord, now: &[String]) -> Result<(), String> {
+    fn compare_counts(&self, record: &PointRecord, now: &[String]) -> Result<(), Mismatch> {
         let kept = self.kept(record);
         if kept.len() != now.len() {
-            return Err(format!("{} samples where {} are kept", now.len(), kept.len()));
+            return Err(number(now.len(), kept.len()));
         }
         for (kept, now) in kept.into_iter().zip(now) {
-            let differs = || format!("found `{}`, expected about `{}`", now.trim_end(), kept.trim_end());
+            let differs = || {
+                let text = format!("found `{}`, expected about `{}`", now.trim_end(), kept.trim_end());
+                Mismatch::Samples(text)
+            };
             let split = |line: &str| -> Option<(String, f64)> {
                 let (name, value) = line.trim_end().rsplit_once(',')?;
                 Some((name.to_owned(), value.parse().ok()?))
@@ -118,7 +137,7 @@ impl Reference {
     }
 
     /// Compares lines with those that are kept of a point.
-    fn compare(&self, record: &PointRecord, now: &[String]) -> Result<(), String> {
+    fn compare(&self, record: &PointRecord, now: &[String]) -> Result<(), Mismatch> {
         let kept = self.kept(record);
         let differ = kept.iter().zip(now).filter(|(kept, now)| *kept != now);
         let shown: Vec<String> = differ
@@ -128,9 +147,16 @@ impl Reference {
         if shown.is_empty() && kept.len() == now.len() {
             return Ok(());
         }
-        let counts = format!("{} samples where {} are kept", now.len(), kept.len());
-        Err(if shown.is_empty() { counts } else { shown.join("; ") })
+        Err(if shown.is_empty() {
+            number(now.len(), kept.len())
+        } else {
+            Mismatch::Samples(shown.join("; "))
+        })
     }
+}
+
+fn number(now: usize, kept: usize) -> Mismatch {
+    Mismatch::Samples(format!("{now} samples where {kept} are kept"))
 }
 
 #[cfg(test)]
@@ -179,9 +205,8 @@ mod tests {
         };
         let record = reference.manifest.points[1].clone();
         assert_eq!(reference.compare_counts(&record, &lines(45.0, 9.0)), Ok(()));
-        assert!(
-            reference.compare_counts(&record, &lines(60.0, 5.0)).unwrap_err().starts_with("found `1,0,1,tor")
-        );
+        let far = reference.compare_counts(&record, &lines(60.0, 5.0)).unwrap_err().to_string();
+        assert!(far.starts_with("found `1,0,1,tor"), "{far}");
         assert!(reference.compare_counts(&record, &lines(40.0, 5.0)[..1]).is_err());
         reference.manifest.experiment.time = Time::Instructions;
         assert_eq!(reference.sampled().len(), 1);
@@ -195,8 +220,8 @@ mod tests {
         assert_eq!(reference.compare(record, &line(5)), Ok(()));
         assert_eq!(
             reference.compare(record, &line(6)),
-            Err("found `1,0,1,tor,a,b,c,d,6`, expected `1,0,1,tor,a,b,c,d,5`".to_owned())
+            Err(Mismatch::Samples("found `1,0,1,tor,a,b,c,d,6`, expected `1,0,1,tor,a,b,c,d,5`".to_owned()))
         );
-        assert_eq!(reference.compare(record, &[]), Err("0 samples where 1 are kept".to_owned()));
+        assert_eq!(reference.compare(record, &[]), Err(number(0, 1)));
     }
 }

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use ippriv_lab::experiment::{self, Found, PointRecord, Reference, Time};
+use ippriv_lab::experiment::{self, Found, Mismatch, PointRecord, Reference, Time};
 use ippriv_lab::parallel;
 use ippriv_lab::runner::{self, Clock, Runner};
 
@@ -42,7 +42,12 @@ struct Kept {
     others: Vec<String>,
 }
 
-/// Points of the results in docs/results, run again, `jobs` at a time, have to give the same samples. Only of those
+/// Where results are kept.
+const RESULTS: &str = "docs/results";
+/// Where short forms of those are kept whose points take too long to be run again by each test.
+const SHORT: &str = "tests/results";
+
+/// Points of the results that are kept, run again, `jobs` at a time, have to give the same samples. Only of those
 /// whose name with `result-` before it is `wanted`.
 pub(super) fn same_results(
     runner: &dyn Runner,
@@ -58,12 +63,14 @@ pub(super) fn same_results(
     println!("── results: a point of ours and one of Tor's of each experiment in docs/results, run again");
     let mut all = Vec::new();
     for name in names {
-        let dir = cargo::workspace().join("docs/results").join(&name);
-        if dir.is_dir() {
-            all.push(kept(runner, &name, &dir)?);
-        } else {
-            println!("{} {}: found no result, expected one in {}", mark(false), titled(&name), dir.display());
+        if !cargo::workspace().join(RESULTS).join(&name).is_dir() {
+            println!("{} {}: found no result, expected one in {RESULTS}/{name}", mark(false), titled(&name));
             tally.add(Tally::of(false));
+            continue;
+        }
+        let mut dirs = [SHORT, RESULTS].iter().map(|dir| cargo::workspace().join(dir).join(&name));
+        if let Some(dir) = dirs.find(|dir| dir.is_dir()) {
+            all.push(kept(runner, &name, &dir)?);
         }
     }
     let points =
@@ -96,15 +103,14 @@ fn kept(runner: &dyn Runner, name: &str, dir: &Path) -> Result<Kept, Box<dyn std
 impl Kept {
     /// Whether what came of a point passes, and what is said of it. Another build of the kernel, another Tor or
     /// another release give other samples; that they are there is all one can ask then.
-    fn judged(&self, result: Result<(), String>) -> (bool, String) {
+    fn judged(&self, result: Result<(), Mismatch>) -> (bool, String) {
         match result {
             Ok(()) if self.found.experiment.time == Time::Instructions => (true, "about the same".to_owned()),
             Ok(()) => (true, "the same".to_owned()),
-            Err(why) if self.others.is_empty() => (false, why),
-            Err(why) => {
-                let given = why.starts_with("found `") || why.contains("samples where");
-                (given, format!("not the same with another {:?}: {why}", self.others))
+            Err(Mismatch::Samples(why)) if !self.others.is_empty() => {
+                (true, format!("not the same with another {:?}: {why}", self.others))
             }
+            Err(why) => (false, why.to_string()),
         }
     }
 }
