@@ -21,6 +21,7 @@ pub mod config;
 pub mod control;
 pub mod dns;
 pub mod entropy;
+pub mod form;
 pub mod id;
 pub mod ike;
 pub mod netlink;

@@ -65,9 +65,10 @@ fn the_core_has_no_io() {
 }
 
 /// Every room of the core, and the rooms it may use. There is no way round in a circle.
-const ROOMS: [(&str, &[&str]); 20] = [
+const ROOMS: [(&str, &[&str]); 21] = [
     ("dns", &[]),
     ("entropy", &[]),
+    ("form", &[]),
     ("id", &[]),
     ("secret", &[]),
     ("suite", &[]),
@@ -80,10 +81,10 @@ const ROOMS: [(&str, &[&str]); 20] = [
     ("ike", &["entropy", "id", "secret", "suite", "time"]),
     ("telescope", &["id", "ownership", "secret", "state", "suite"]),
     ("report", &["id", "plan", "state", "telescope"]),
-    ("config", &["id", "secret", "state", "suite", "telescope"]),
+    ("config", &["form", "id", "secret", "state", "suite", "telescope"]),
     ("control", &["id", "telescope"]),
-    ("network", &["config", "entropy", "id", "ike", "secret", "telescope", "time"]),
-    ("policy", &["config", "dns", "id", "ike", "network", "state", "suite", "telescope"]),
+    ("network", &["entropy", "form", "id", "ike", "secret", "telescope", "time"]),
+    ("policy", &["dns", "form", "id", "ike", "network", "state", "suite", "telescope"]),
     (
         "node",
         &[

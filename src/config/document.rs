@@ -4,14 +4,14 @@ use serde::de::{self, Deserialize, Deserializer, Visitor};
 use serde_saphyr::Spanned;
 
 use super::Places;
-use super::form::{AddressForm, CongestionControl, ExitForm, Ip6Form, PrefixForm, prefixes};
+use crate::form::{AddressForm, CongestionControl, Ip6Form, PortRange, PrefixForm, prefixes, ranges};
 use crate::id::{Mtu, Spi};
 use crate::secret::KeyMaterial;
 use crate::state::{RouteMetrics, UdpEncapsulation};
 use crate::suite::{SequenceNumbers, Suite};
 use crate::telescope::{
-    CircuitNumber, Client, Hop, HopNumber, Host, Neighbour, NeighbourNumber, Relay, RelayCircuit, SaKeys,
-    Stage, Telescope, TunnelKeys,
+    CircuitNumber, Client, ExitPolicy, Hop, HopNumber, Host, Neighbour, NeighbourNumber, Relay, RelayCircuit,
+    SaKeys, Stage, Telescope, TunnelKeys,
 };
 
 /// A whole file.
@@ -244,4 +244,24 @@ fn tunnel_keys(suite: Suite, out: SaForm, inbound: Vec<SaForm>) -> TunnelKeys {
     let keys = |sa: SaForm| SaKeys { spi: sa.spi, key: sa.key.0 };
     let sequence = SequenceNumbers::Extended;
     TunnelKeys { suite, sequence, out: keys(out), r#in: inbound.into_iter().map(keys).collect() }
+}
+
+/// What leaves at an exit.
+#[derive(serde::Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ExitForm {
+    reject: Option<Vec<PrefixForm>>,
+    tcp_ports: Option<Vec<PortRange>>,
+    udp_ports: Option<Vec<PortRange>>,
+}
+
+impl ExitForm {
+    fn into_policy(self) -> ExitPolicy {
+        let default = ExitPolicy::default();
+        ExitPolicy {
+            reject: self.reject.map_or(default.reject, prefixes),
+            tcp_ports: ranges(self.tcp_ports),
+            udp_ports: ranges(self.udp_ports),
+        }
+    }
 }

@@ -4,35 +4,15 @@
 //! found and what was expected, and never repeat a key.
 
 mod document;
-pub(crate) mod form;
 
-use std::fmt;
+use serde_saphyr::Location;
 
-use serde_saphyr::{DefaultMessageFormatter, Location, MessageFormatter, Options, budget, options};
-
+use crate::form::{self, Located, place};
 use crate::telescope::{Client, Desired, Host, Relay};
 use document::Document;
 
-/// What is wrong with a file, and where. Lines and columns count from 1.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ConfigError {
-    /// Line and column, when the error has a place.
-    pub place: Option<(u64, u64)>,
-    /// What was found and what was expected.
-    pub message: String,
-}
-
-impl fmt::Display for ConfigError {
-    /// `LINE:COLUMN: message`, to follow a file name and a colon.
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.place {
-            Some((line, column)) => write!(f, "{line}:{column}: {}", self.message),
-            None => write!(f, " {}", self.message),
-        }
-    }
-}
-
-impl std::error::Error for ConfigError {}
+/// What is wrong with a file, and where: what was found and what was expected.
+pub type ConfigError = Located<String>;
 
 /// What a file asks for.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -49,69 +29,18 @@ pub struct Config {
 /// [`ConfigError`] for text that is not YAML of this form, a file that does not say `lab: true`, and roles
 /// that contradict themselves.
 pub fn parse(text: &str) -> Result<Config, ConfigError> {
-    let document: Document =
-        serde_saphyr::from_str_with_options(text, limits(text)).map_err(|error| located(&error))?;
+    let document: Document = form::read(text)?;
     if !document.lab {
         return Err(ConfigError {
             place: None,
-            message: "static keys protect nobody: expected `lab: true`, which says that this is a lab".into(),
+            problem: "static keys protect nobody: expected `lab: true`, which says that this is a lab".into(),
         });
     }
     let (host, places) = document.into_host();
     match host.desired() {
         Ok(desired) => Ok(Config { host, desired }),
-        Err(refused) => Err(ConfigError { place: places.of(&host), message: refused.to_string() }),
+        Err(refused) => Err(ConfigError { place: places.of(&host), problem: refused.to_string() }),
     }
-}
-
-/// Limits that a file of honest size never meets: a circuit has about thirty nodes of YAML.
-pub(crate) fn limits(text: &str) -> Options {
-    let nodes = 250_000 + text.len() / 4;
-    options! {
-        budget: budget! { max_nodes: nodes, max_events: 4 * nodes },
-        with_snippet: false
-    }
-}
-
-pub(crate) fn located(error: &serde_saphyr::Error) -> ConfigError {
-    let error = error.without_snippet();
-    let message = without_keys(&for_people(&DefaultMessageFormatter.format_message(error)));
-    ConfigError { place: error.location().map(place), message }
-}
-
-/// `text` without advice that is for programmers who call the reader.
-fn for_people(text: &str) -> String {
-    for (advice, expected) in [
-        (", set DuplicateKeyPolicy in Options if acceptable", ": expected it once"),
-        ("; use from_str_multiple or from_str_multiple_with_options", ": expected one"),
-    ] {
-        if let Some(found) = text.strip_suffix(advice) {
-            return format!("{found}{expected}");
-        }
-    }
-    text.to_owned()
-}
-
-/// `text` without long runs of hexadecimal digits: a message may repeat what it found, and that may be a key
-/// in the wrong place.
-fn without_keys(text: &str) -> String {
-    let mut kept = String::with_capacity(text.len());
-    let mut rest = text;
-    while let Some(start) = rest.find(|c: char| c.is_ascii_hexdigit()) {
-        let (before, run) = rest.split_at(start);
-        let end = run.find(|c: char| !c.is_ascii_hexdigit()).unwrap_or(run.len());
-        kept.push_str(before);
-        kept.push_str(if end < SHORTEST_KEY { &run[..end] } else { "(hexadecimal digits)" });
-        rest = &run[end..];
-    }
-    kept + rest
-}
-
-/// Hexadecimal digits that are taken for a key, or a piece of one.
-const SHORTEST_KEY: usize = 12;
-
-pub(crate) fn place(location: Location) -> (u64, u64) {
-    (location.line(), location.column())
 }
 
 /// Where the parts of a file are that an error may be about.

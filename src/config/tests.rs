@@ -70,7 +70,7 @@ fn errors_say_where_and_what() {
 #[test]
 fn a_file_that_does_not_say_it_is_a_lab_is_refused() {
     let text = client("", &key(20)).replace("lab: true", "lab: false");
-    assert!(parse(&text).unwrap_err().message.contains("expected `lab: true`"));
+    assert!(parse(&text).unwrap_err().problem.contains("expected `lab: true`"));
 }
 
 #[test]

@@ -13,7 +13,7 @@ use super::{
     ClientAuth, Document, Ed25519Key, ExitSummary, IdentityKey, Name, Neighbours, PublishedPsk, Relay, Role,
     Signature, Software, UnixTime, Weight,
 };
-use crate::config::form::{PortRange, ranges, text_form};
+use crate::form::{PortRange, ranges, text_form};
 
 /// A whole file.
 #[derive(Deserialize)]

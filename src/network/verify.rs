@@ -6,7 +6,7 @@ use std::fmt;
 use super::check::Invalid;
 use super::document::Form;
 use super::{Document, Name, Network, Trust, UnixTime};
-use crate::config;
+use crate::form::{self, Located};
 
 /// An operator's signature over [`Document::canonical`].
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -24,25 +24,11 @@ pub struct Unverified {
     pub(super) signatures: Vec<Signature>,
 }
 
-/// What is wrong with the text of a document, and where. Lines and columns count from 1.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ParseError {
-    /// Line and column, when the error has a place.
-    pub place: Option<(u64, u64)>,
-    /// What is wrong.
-    pub problem: Problem,
-}
+/// What is wrong with the text of a document, and where.
+pub type ParseError = Located<Problem>;
 
 /// What is wrong with the text of a document.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum Problem {
-    /// Not YAML of this form, in the words of the reader.
-    #[error("{0}")]
-    Form(String),
-    /// A document that makes no sense.
-    #[error(transparent)]
-    Invalid(#[from] Invalid),
-}
+pub type Problem = form::Problem<Invalid>;
 
 /// Why a document is not believed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -119,18 +105,14 @@ impl Network {
     /// # Errors
     /// [`ParseError`] for text that is not YAML of this form, and for a document that contradicts itself.
     pub fn parse(text: &str) -> Result<Unverified, ParseError> {
-        let form: Form =
-            serde_saphyr::from_str_with_options(text, config::limits(text)).map_err(|error| {
-                let error = config::located(&error);
-                ParseError { place: error.place, problem: Problem::Form(error.message) }
-            })?;
-        let places: Vec<_> = form.relays.iter().map(|relay| config::place(relay.referenced)).collect();
+        let form: Form = form::read(text)?;
+        let places: Vec<_> = form.relays.iter().map(|relay| form::place(relay.referenced)).collect();
         let (document, signatures) = form.into_document();
         match document.find_invalid() {
             Ok(()) => Ok(Unverified { document, signatures }),
             Err((relay, invalid)) => {
                 let place = relay.and_then(|at| places.get(at).copied());
-                Err(ParseError { place, problem: invalid.into() })
+                Err(Located::invalid(place, invalid))
             }
         }
     }
@@ -204,18 +186,6 @@ impl Unverified {
         }
     }
 }
-
-impl fmt::Display for ParseError {
-    /// `LINE:COLUMN: message`, to follow a file name and a colon.
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.place {
-            Some((line, column)) => write!(f, "{line}:{column}: {}", self.problem),
-            None => write!(f, " {}", self.problem),
-        }
-    }
-}
-
-impl std::error::Error for ParseError {}
 
 /// Names with commas between.
 struct Names<'a>(&'a BTreeSet<Name>);

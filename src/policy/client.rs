@@ -8,7 +8,7 @@ use serde::{Deserialize, Deserializer, de};
 
 use super::relay::Lifetimes;
 use super::{default_ciphers, duration};
-use crate::config::form::{CongestionControl, PrefixForm, prefixes};
+use crate::form::{CongestionControl, PrefixForm, prefixes};
 use crate::id::Mtu;
 use crate::network::Name;
 use crate::state::RouteMetrics;

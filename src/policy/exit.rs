@@ -5,8 +5,8 @@ use std::net::IpAddr;
 use ipnet::IpNet;
 use serde::Deserialize;
 
-use crate::config::form::{AddressForm, PortRange, PrefixForm, prefixes, ranges};
 use crate::dns;
+use crate::form::{AddressForm, PortRange, PrefixForm, prefixes, ranges};
 use crate::telescope::ExitPolicy;
 
 /// The exit of a relay.

@@ -4,12 +4,12 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::de::IgnoredAny;
 
-use crate::config;
+use crate::form;
 
 /// The kinds of files that people write for ippriv.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum FileKind {
-    /// Static keys, for labs: [`crate::config`].
+    /// Static keys, for labs: what `config` reads.
     Static,
     /// A [`Policy`](super::Policy).
     Policy,
@@ -44,9 +44,7 @@ impl FileKind {
     /// nothing with keys is taken for something harmless.
     #[must_use]
     pub fn of(text: &str) -> Self {
-        let read =
-            serde_saphyr::from_str_with_options::<BTreeMap<String, IgnoredAny>>(text, config::limits(text));
-        let keys: BTreeSet<String> = match read {
+        let keys: BTreeSet<String> = match form::read::<BTreeMap<String, IgnoredAny>>(text) {
             Ok(keys) => keys.into_keys().collect(),
             // What is wrong with it the reader of its kind says better.
             Err(_) => {

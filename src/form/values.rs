@@ -5,8 +5,6 @@ use std::net::{IpAddr, Ipv6Addr};
 use ipnet::IpNet;
 use serde::de::{self, Deserialize, Deserializer};
 
-use crate::telescope::ExitPolicy;
-
 /// A value given as text, with an error that repeats it and says what was expected.
 macro_rules! text_form {
     ($name:ident, $value:ty, $expected:literal) => {
@@ -63,26 +61,6 @@ impl<'de> Deserialize<'de> for PortRange {
         match (first.parse(), last.parse()) {
             (Ok(first), Ok(last)) if first <= last => Ok(Self(first, last)),
             _ => Err(de::Error::custom(format!("port {text:?}: expected a port or FIRST-LAST, 0 to 65535"))),
-        }
-    }
-}
-
-/// What leaves at an exit.
-#[derive(serde::Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(crate) struct ExitForm {
-    reject: Option<Vec<PrefixForm>>,
-    tcp_ports: Option<Vec<PortRange>>,
-    udp_ports: Option<Vec<PortRange>>,
-}
-
-impl ExitForm {
-    pub(crate) fn into_policy(self) -> ExitPolicy {
-        let default = ExitPolicy::default();
-        ExitPolicy {
-            reject: self.reject.map_or(default.reject, prefixes),
-            tcp_ports: ranges(self.tcp_ports),
-            udp_ports: ranges(self.udp_ports),
         }
     }
 }
