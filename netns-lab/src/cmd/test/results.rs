@@ -63,14 +63,17 @@ pub(super) fn same_results(
     println!("── results: a point of ours and one of Tor's of each experiment in docs/results, run again");
     let mut all = Vec::new();
     for name in names {
-        if !cargo::workspace().join(RESULTS).join(&name).is_dir() {
-            println!("{} {}: found no result, expected one in {RESULTS}/{name}", mark(false), titled(&name));
+        let [whole, short] = [RESULTS, SHORT].map(|dir| cargo::workspace().join(dir).join(&name));
+        if whole.is_dir() {
+            all.push(kept(runner, &name, if short.is_dir() { &short } else { &whole })?);
+        } else {
+            println!(
+                "{} {}: found no result, expected one in {}",
+                mark(false),
+                titled(&name),
+                whole.display()
+            );
             tally.add(Tally::of(false));
-            continue;
-        }
-        let mut dirs = [SHORT, RESULTS].iter().map(|dir| cargo::workspace().join(dir).join(&name));
-        if let Some(dir) = dirs.find(|dir| dir.is_dir()) {
-            all.push(kept(runner, &name, &dir)?);
         }
     }
     let points =
